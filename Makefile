@@ -1,0 +1,45 @@
+# Every target does its own set-up. All it needs is Python 3.11 or newer, make and git.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test lint wheel check bench clean
+
+help:
+	@echo "make demo    train uniform and approx side by side on MNIST (about 6 minutes)"
+	@echo "make test    all tests and doctests, warnings are errors"
+	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
+	@echo "make bench   the cost of a step as a ratio to plain model.fit"
+
+.venv/ready: setup.cfg setup.py pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: .venv/ready
+	$(BIN)/python -m examples.mnist_cnn --method uniform approx --k 0.5 --steps 1500 --plot mnist_cnn.png
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# imported from an environment of its own, which holds the wheel and none of the checkout
+wheel: .venv/ready
+	rm -rf build/wheel
+	$(BIN)/python -m build --wheel --outdir build/wheel . > build.log || { cat build.log; exit 1; }
+	rm build.log
+	$(PYTHON) -m venv --without-pip build/wheel/venv
+	$(BIN)/python -m pip --python build/wheel/venv/bin/python install --quiet build/wheel/*.whl
+	cd build/wheel && venv/bin/python -c "import importance_sampling as i; print('imported', i.__version__, i.__file__)"
+
+check: lint test wheel
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks.step_cost
+
+clean:
+	rm -rf .venv build *.egg-info mnist_cnn.png

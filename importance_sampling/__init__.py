@@ -1,0 +1,46 @@
+"""Importance sampling for training Keras models (arXiv:1706.00043).
+
+ImportanceTraining(model).fit(x, y)     instead of    model.fit(x, y)
+"""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "importance_sampling runs on Keras's TensorFlow backend: set KERAS_BACKEND=tensorflow. "
+        f"Received: keras.backend.backend()={keras.backend.backend()!r}"
+    )
+
+from importance_sampling.dataset import weighted_dataset
+from importance_sampling.history import LossHistory
+from importance_sampling.importance import LSTM, Oracle, PerClassGaussian, Uniform
+from importance_sampling.sampler import ImportanceSampler
+from importance_sampling.smoothing import adaptive, additive, power
+from importance_sampling.sources import ArraySource
+from importance_sampling.training import (
+    ApproximateImportanceTraining,
+    BiasedImportanceTraining,
+    ImportanceTraining,
+)
+from importance_sampling.types import Draw, Pool
+from importance_sampling.version import __version__
+
+__all__ = [
+    "ApproximateImportanceTraining",
+    "ArraySource",
+    "BiasedImportanceTraining",
+    "Draw",
+    "ImportanceSampler",
+    "ImportanceTraining",
+    "LSTM",
+    "LossHistory",
+    "Oracle",
+    "PerClassGaussian",
+    "Pool",
+    "Uniform",
+    "adaptive",
+    "additive",
+    "power",
+    "__version__",
+    "weighted_dataset",
+]

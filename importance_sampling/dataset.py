@@ -1,0 +1,106 @@
+"""The weighted `tf.data` data set: reads the samples of each draw, and only those."""
+
+import threading
+from collections import deque
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def weighted_dataset(source, draws):
+    """A data set with one batch for each draw.
+
+    Args:
+        source: data with random access, see `ArraySource`.
+        draws: a callable that returns an iterator over `Draw`s, all of the same size: called once for each iteration
+            over the data set.
+
+    Returns:
+        A `tf.data.Dataset` of `(x, y, sample_weight)` with the b samples of the draw along the first axis. The weights
+        are the importance weights, times the user's own where the source has any; their shape is `(b, 1)` or more.
+
+    Example:
+        >>> import numpy as np
+        >>> from importance_sampling import ArraySource, ImportanceSampler
+        >>> source = ArraySource(np.arange(20.0).reshape(10, 2), np.arange(10) % 2)
+        >>> sampler = ImportanceSampler(source, importance="pcg", presample=8, seed=0)
+        >>> x, y, weights = next(iter(weighted_dataset(source, lambda: iter([sampler.draw(4)]))))
+        >>> x.shape, y.shape, weights.shape
+        (TensorShape([4, 2]), TensorShape([4]), TensorShape([4, 1]))
+    """
+    indices = np.zeros(1, np.int64)
+    one = _weighted(source[indices], np.ones(1, np.float32))
+    signature = keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), one)
+
+    def batches():
+        for draw in draws():
+            yield _weighted(source[draw.indices], draw.weights)
+
+    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+
+class DrawFeed:
+    """Hands draws from the thread that makes them to the one that reads the data, in order.
+
+    Before `open` and after `close` nobody makes draws: whoever asks gets `sample` once. `fit` looks at one batch before
+    the first step, to build the model; that look must not use up a draw.
+    """
+
+    def __init__(self, sample):
+        self._sample = sample
+        self._waiting = deque()
+        self._changed = threading.Condition()
+        self._is_open = False
+
+    def open(self):
+        with self._changed:
+            self._waiting.clear()
+            self._is_open = True
+
+    def close(self):
+        """Ends every iteration over the feed, so that no thread goes on waiting."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify_all()
+
+    def put(self, draw):
+        with self._changed:
+            self._waiting.append(draw)
+            self._changed.notify()
+
+    def __call__(self):
+        """Iterates over the draws; see `weighted_dataset`."""
+        if not self._is_open:
+            yield self._sample
+            return
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or not self._is_open)
+                if not self._is_open:
+                    return
+                draw = self._waiting.popleft()
+            yield draw
+
+
+def _weighted(batch, alpha):
+    """Multiplies the importance weights `(b,)` into the user's weights, which get the shape `(b, 1)` or more."""
+    x, y, sample_weight = (_as_tuples(part) for part in batch)
+    if sample_weight is None:
+        return x, y, alpha[:, None]
+
+    def multiply(weights):
+        weights = np.asarray(weights, np.float32)
+        trailing = max(weights.ndim - 1, 1)
+        return weights.reshape(len(alpha), *weights.shape[1:] or (1,)) * alpha.reshape(-1, *[1] * trailing)
+
+    return x, y, keras.tree.map_structure(multiply, sample_weight)
+
+
+def _as_tuples(structure):
+    """`from_generator` takes a list for a tensor: lists become tuples, which Keras takes as well."""
+    if isinstance(structure, (list, tuple)):
+        return tuple(_as_tuples(part) for part in structure)
+    if isinstance(structure, dict):
+        return {name: _as_tuples(part) for name, part in structure.items()}
+    return structure

@@ -1,0 +1,122 @@
+"""The last losses of every sample: the history H_t of section 3.3 (arXiv:1706.00043)."""
+
+import numpy as np
+
+from importance_sampling.types import State
+
+
+class LossHistory:
+    """A ring buffer of the last H losses of each of N samples.
+
+    Memory is `4 H + 4` bytes a sample. What is a real entry is decided by a count, not by value: a loss of 0 counts.
+
+    Args:
+        size: N, the number of samples, >= 1.
+        length: H, how many losses are kept of each, >= 1. The paper keeps 10.
+
+    Raises:
+        ValueError: `size` or `length` is below 1.
+
+    Example:
+        >>> history = LossHistory(size=4, length=3)
+        >>> history.append([2, 0, 2], [0.5, 0.0, 0.25])
+        >>> losses, count = history.window([2, 0, 1])
+        >>> losses
+        array([[0.5 , 0.25, 0.  ],
+               [0.  , 0.  , 0.  ],
+               [0.  , 0.  , 0.  ]], dtype=float32)
+        >>> count
+        array([2, 1, 0], dtype=int32)
+    """
+
+    def __init__(self, size, length=10):
+        if size < 1:
+            raise ValueError(f"`size` must be >= 1. Received: size={size}")
+        if length < 1:
+            raise ValueError(f"`length` must be >= 1. Received: length={length}")
+        self.size = int(size)
+        self.length = int(length)
+        self._losses = np.zeros((self.size, self.length), np.float32)  # (N, H), slot = time modulo H
+        self._seen = np.zeros(self.size, np.int32)  # (N,), losses ever stored
+
+    @property
+    def nbytes(self):
+        """Bytes held for all samples together."""
+        return self._losses.nbytes + self._seen.nbytes
+
+    def append(self, indices, losses):
+        """Stores one loss for each index, in order; an index that occurs twice stores both of its losses.
+
+        The cost depends on the number of indices alone. A loss that is not finite is left out.
+
+        Args:
+            indices: `(b,)` ints in [0, N).
+            losses: `(b,)` floats.
+
+        Raises:
+            ValueError: the lengths differ.
+            IndexError: an index is outside [0, N).
+        """
+        indices = self._checked(indices)
+        losses = np.asarray(losses, np.float32)
+        if losses.shape != indices.shape:
+            raise ValueError(
+                "`losses` must have one value for each index. "
+                f"Received: losses.shape={losses.shape}, indices.shape={indices.shape}"
+            )
+        finite = np.isfinite(losses)
+        indices, losses = indices[finite], losses[finite]
+
+        order = np.argsort(indices, kind="stable")  # equal indices side by side, oldest first
+        indices, losses = indices[order], losses[order]
+        unique, start, count = np.unique(indices, return_index=True, return_counts=True)
+        rank = np.arange(len(indices)) - np.repeat(start, count)  # 0, 1, ... among equal indices
+        kept = rank >= np.repeat(count, count) - self.length  # more than H at once: only the last H survive
+        slot = (self._seen[indices] + rank) % self.length
+        self._losses[indices[kept], slot[kept]] = losses[kept]
+        self._seen[unique] += count.astype(np.int32)
+
+    def window(self, indices):
+        """The stored losses of some samples.
+
+        Args:
+            indices: `(n,)` ints in [0, N).
+
+        Returns:
+            `(n, H)` float32, each row oldest to newest from the left, zeros behind; and `(n,)` int32, how many entries
+            of each row are real.
+
+        Raises:
+            IndexError: an index is outside [0, N).
+        """
+        indices = self._checked(indices)
+        seen = self._seen[indices]
+        count = np.minimum(seen, self.length)
+        age = np.arange(self.length)
+        slot = ((seen - count)[:, None] + age) % self.length  # (n, H)
+        losses = np.where(age < count[:, None], self._losses[indices[:, None], slot], np.float32(0))
+        return losses, count
+
+    def get_state(self) -> State:
+        return {"losses": self._losses.copy(), "seen": self._seen.copy()}
+
+    def set_state(self, state):
+        """Restores what `get_state` returned.
+
+        Raises:
+            ValueError: the state is of another size or length.
+        """
+        losses = np.array(state["losses"], np.float32)
+        if losses.shape != self._losses.shape:
+            raise ValueError(f"`state` must be of a history of shape {self._losses.shape}. Received: shape={losses.shape}")
+        self._losses = losses
+        self._seen = np.array(state["seen"], np.int32)
+
+    def _checked(self, indices):
+        indices = np.asarray(indices, np.int64)
+        if indices.ndim != 1:
+            raise ValueError(f"`indices` must have one dimension. Received: indices.shape={indices.shape}")
+        if len(indices) and not (indices.min() >= 0 and indices.max() < self.size):
+            outside = indices[(indices < 0) | (indices >= self.size)][0]
+            raise IndexError(f"`indices` must be in [0, {self.size}). Received: {outside}")
+        return indices

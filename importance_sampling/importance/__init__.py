@@ -1,0 +1,40 @@
+"""The sources of importance, and the names they go by."""
+
+from importance_sampling.importance.gaussian import PerClassGaussian
+from importance_sampling.importance.lstm import LSTM
+from importance_sampling.importance.oracle import Oracle
+from importance_sampling.importance.uniform import Uniform
+from importance_sampling.types import Importance
+
+_BY_NAME = {
+    "uniform": lambda model: Uniform(),
+    "oracle": lambda model: Oracle(model),
+    "gnorm": lambda model: Oracle(model, score="gnorm"),
+    "full_gnorm": lambda model: Oracle(model, score="full_gnorm"),
+    "approx": lambda model: LSTM(),
+    "pcg": lambda model: PerClassGaussian(),
+}
+NAMES = tuple(_BY_NAME)
+
+__all__ = ["LSTM", "NAMES", "Oracle", "PerClassGaussian", "Uniform", "resolve"]
+
+
+def resolve(importance, model=None) -> Importance:
+    """What a user may write for `importance`: one of `NAMES`, or an importance object.
+
+    Args:
+        importance: name or object.
+        model: the model that is trained; the names `"oracle"`, `"gnorm"` and `"full_gnorm"` need it.
+
+    Raises:
+        ValueError: an unknown name, something that is neither, or a name that needs a model where there is none.
+    """
+    if isinstance(importance, str) and importance in _BY_NAME:
+        if model is None and importance in ("oracle", "gnorm", "full_gnorm"):
+            raise ValueError(f"`importance` must be Oracle(model) here. Received: importance={importance!r}")
+        return _BY_NAME[importance](model)
+    if isinstance(importance, Importance):
+        return importance
+    raise ValueError(
+        f"`importance` must be one of {', '.join(NAMES)}, or an importance object. Received: importance={importance!r}"
+    )

@@ -1,0 +1,86 @@
+"""The importance of a sample is what its class lost lately ("pcg", section 4.3 of arXiv:1706.00043)."""
+
+import numpy as np
+
+from importance_sampling.types import State
+
+
+class PerClassGaussian:
+    """A running univariate Gaussian of the loss for each class; its mean is the importance.
+
+    The sums behind mean and variance are discounted at each batch in which the class occurs, so that they follow the
+    falling loss. A class that was not seen yet has the mean over all classes.
+
+    Cost: a look-up for each candidate and a sum over the batch.
+
+    Args:
+        decay: number in [0, 1], what a batch leaves of the sums before it. 1 never forgets, 0 keeps the last batch.
+        of: what is modelled, `"loss"` or `"gnorm"` (the gradient-norm bound, from the same backward pass).
+
+    Raises:
+        ValueError: `decay` is outside [0, 1] or `of` is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> gaussian = PerClassGaussian()
+        >>> gaussian.build(size=4, classes=2, seed=0)
+        >>> gaussian.update(np.array([0, 1, 2]), np.array([0, 0, 1]), np.array([1.0, 3.0, 5.0]))
+        >>> gaussian.mean
+        array([2., 5.])
+        >>> gaussian.variance
+        array([1., 0.])
+    """
+
+    uses_labels = True
+
+    def __init__(self, decay=0.95, of="loss"):
+        if not 0 <= decay <= 1:
+            raise ValueError(f"`decay` must be in [0, 1]. Received: decay={decay}")
+        if of not in ("loss", "gnorm"):
+            raise ValueError(f"`of` must be 'loss' or 'gnorm'. Received: of={of!r}")
+        self.decay = decay
+        self.of = of
+
+    def build(self, size, classes, seed):
+        """Starts with nothing known of `classes` classes."""
+        self._sums = np.zeros((3, classes))  # discounted count, sum and sum of squares
+
+    @property
+    def mean(self):
+        """`(C,)` mean of each class; the mean over all for a class not seen, 1 before anything was seen."""
+        count, total, _ = self._sums
+        overall = total.sum() / count.sum() if count.any() else 1.0
+        return np.divide(total, count, out=np.full(len(count), overall), where=count > 0)
+
+    @property
+    def variance(self):
+        """`(C,)` variance of each class, 0 for a class not seen."""
+        count, total, squares = self._sums
+        seen = np.maximum(count, np.finfo(float).tiny)
+        return np.maximum(squares / seen - (total / seen) ** 2, 0.0)
+
+    def score(self, pool):
+        """Returns `(B,)` float64, the mean of each candidate's class."""
+        return self.mean[pool.labels]
+
+    def update(self, indices, labels, values):
+        """Takes in the values of one batch; those that are not finite are left out.
+
+        Args:
+            indices: not used.
+            labels: `(b,)` class ids.
+            values: `(b,)` losses or gradient norms.
+        """
+        values = np.asarray(values, np.float64)
+        finite = np.isfinite(values)
+        labels, values = labels[finite], values[finite]
+        classes = self._sums.shape[1]
+        batch = np.stack([np.bincount(labels, v, classes) for v in (np.ones_like(values), values, values**2)])
+        self._sums *= np.where(batch[0] > 0, self.decay, 1.0)
+        self._sums += batch
+
+    def get_state(self) -> State:
+        return {"sums": self._sums.copy()}
+
+    def set_state(self, state):
+        self._sums = np.array(state["sums"], np.float64)

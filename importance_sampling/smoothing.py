@@ -1,0 +1,168 @@
+"""Smoothing of importance scores (section 3.3.1 of arXiv:1706.00043).
+
+A sample that is wrongly predicted to be easy gets a small probability and so a huge weight. Adding a constant to every
+score bounds that weight and pulls the distribution towards uniform.
+"""
+
+import math
+
+import numpy as np
+
+from importance_sampling.types import Smoothing, State
+
+
+class additive:
+    """Adds a constant to every score: `s + c`.
+
+    c = 0 leaves the scores as they are; c -> inf draws uniformly.
+
+    Args:
+        c: number >= 0, in the unit of the scores (the loss, for the importances of the paper).
+
+    Raises:
+        ValueError: `c` is negative or not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> additive(0.5)(np.array([0.0, 1.0]))
+        array([0.5, 1.5])
+    """
+
+    def __init__(self, c):
+        self.c = _non_negative("smoothing", c)
+
+    def __call__(self, scores):
+        return scores + self.c
+
+    def observe(self, mean):
+        """A constant does not follow the loss."""
+
+    def get_state(self) -> State:
+        return {}
+
+    def set_state(self, state):
+        """There is nothing to restore."""
+
+    def __repr__(self):
+        return f"additive({self.c})"
+
+
+class power:
+    """Raises every score to a power: `s ** a`.
+
+    a = 1 leaves the scores as they are; a = 0 draws uniformly. It is not in the paper: it flattens a distribution whose
+    scores have no natural unit.
+
+    Args:
+        a: number >= 0, without unit.
+
+    Raises:
+        ValueError: `a` is negative or not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> power(0.5)(np.array([4.0, 9.0]))
+        array([2., 3.])
+    """
+
+    def __init__(self, a):
+        self.a = _non_negative("a", a)
+
+    def __call__(self, scores):
+        return scores**self.a
+
+    def observe(self, mean):
+        """A power does not follow the loss."""
+
+    def get_state(self) -> State:
+        return {}
+
+    def set_state(self, state):
+        """There is nothing to restore."""
+
+    def __repr__(self):
+        return f"power({self.a})"
+
+
+class adaptive:
+    """Adds a fraction of the mean training loss to every score: `s + fraction * mean`.
+
+    The mean is an exponential moving average over mini-batches, without the bias of its start. Each mini-batch
+    contributes its unbiased estimate of the mean over the data set, `mean(l_i / (B p_i))`, so that drawing harder
+    samples does not by itself raise the constant. Before the first mini-batch every score becomes 1: nothing is known,
+    so the draw is uniform.
+
+    Args:
+        fraction: number >= 0. The paper's rule of thumb, and the default, is 1/2.
+        momentum: number in [0, 1), how much of the average a new mini-batch leaves in place. 0 is the last mini-batch.
+
+    Raises:
+        ValueError: `fraction` is negative or not finite; `momentum` is outside [0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> smooth = adaptive(0.5)
+        >>> smooth.observe(2.0)
+        >>> smooth(np.array([0.0, 3.0]))
+        array([1., 4.])
+
+    References:
+        Sections 3.3.1 and 4.2 of arXiv:1706.00043.
+    """
+
+    def __init__(self, fraction=0.5, momentum=0.9):
+        self.fraction = _non_negative("fraction", fraction)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}")
+        self.momentum = float(momentum)
+        self._sum = 0.0
+        self._weight = 0.0
+
+    @property
+    def mean(self):
+        """The moving average of the training loss, or None before the first mini-batch."""
+        return self._sum / self._weight if self._weight else None
+
+    def __call__(self, scores):
+        if self.mean is None:
+            return np.ones_like(scores)
+        return scores + self.fraction * self.mean
+
+    def observe(self, mean):
+        """Takes in one mini-batch mean; one that is not finite is left out."""
+        if math.isfinite(mean):
+            self._sum = self.momentum * self._sum + (1 - self.momentum) * float(mean)
+            self._weight = self.momentum * self._weight + (1 - self.momentum)
+
+    def get_state(self) -> State:
+        return {"sum": self._sum, "weight": self._weight}
+
+    def set_state(self, state):
+        self._sum, self._weight = float(state["sum"]), float(state["weight"])
+
+    def __repr__(self):
+        return f"adaptive({self.fraction}, momentum={self.momentum})"
+
+
+def resolve(smoothing) -> Smoothing:
+    """What a user may write for `smoothing`: `"adaptive"`, a constant, or one of the objects above.
+
+    Raises:
+        ValueError: an unknown name, a negative constant, or something that is neither.
+    """
+    if smoothing == "adaptive":
+        return adaptive()
+    if isinstance(smoothing, (int, float, np.number)):
+        return additive(smoothing)
+    if isinstance(smoothing, Smoothing):
+        return smoothing
+    raise ValueError(
+        "`smoothing` must be a number >= 0, 'adaptive', or an additive, adaptive or power object. "
+        f"Received: smoothing={smoothing!r}"
+    )
+
+
+def _non_negative(name, value):
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}")
+    return float(value)

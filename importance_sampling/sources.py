@@ -1,0 +1,115 @@
+"""Data with random access, and the class ids in its targets.
+
+Only the samples that are asked for are ever read: `source[indices]` is the one way to the inputs.
+"""
+
+import keras
+import numpy as np
+
+
+class ArraySource:
+    """Arrays in memory as a source. Floats become Keras's `floatx` when they are read, as in `model.fit`.
+
+    Args:
+        x: inputs; an array `(N, ...)` or a nested structure (tuple, list, dict) of such arrays.
+        y: targets, likewise.
+        sample_weight: None, or the user's own weights, `(N,)` or more, or a structure of them. They multiply the
+            importance weights, and a sample's loss counts times its weight.
+
+    Raises:
+        ValueError: the data is empty, or its parts have different lengths.
+
+    Example:
+        >>> import numpy as np
+        >>> source = ArraySource(np.arange(8).reshape(4, 2), np.array([0, 1, 0, 1]))
+        >>> len(source)
+        4
+        >>> source[np.array([3, 0])]
+        (array([[6, 7],
+               [0, 1]]), array([1, 0]), None)
+    """
+
+    def __init__(self, x, y, sample_weight=None):
+        self._parts = tuple(keras.tree.map_structure(_as_array, part) for part in (x, y, sample_weight))
+        names = ("x", "y", "sample_weight")
+        lengths = {name: _lengths(part) for name, part in zip(names, self._parts) if _lengths(part)}
+        distinct = sorted({n for found in lengths.values() for n in found})
+        if len(distinct) > 1:
+            received = ", ".join(f"len({name})={'/'.join(map(str, found))}" for name, found in lengths.items())
+            raise ValueError(f"`x`, `y` and `sample_weight` must have the same length. Received: {received}")
+        if not distinct or distinct[0] == 0:
+            raise ValueError("`x` must have at least one sample. Received: empty data")
+        self._size = distinct[0]
+
+    @property
+    def targets(self):
+        """The targets of all samples, as given."""
+        return self._parts[1]
+
+    def __len__(self):
+        return self._size
+
+    def __getitem__(self, indices):
+        """Reads some samples: `(x, y, sample_weight)`, each with the n samples of `indices` along its first axis."""
+        return tuple(keras.tree.map_structure(_standardized, part) for part in self._cut(indices))
+
+    def slice(self, start, stop):
+        """A source of the samples `start` to `stop`, without copying them."""
+        return ArraySource(*self._cut(slice(start, stop)))
+
+    def _cut(self, where):
+        return tuple(keras.tree.map_structure(lambda a: None if a is None else a[where], part) for part in self._parts)
+
+
+def class_ids(targets):
+    """The class of every sample.
+
+    Args:
+        targets: whole numbers `(N,)` or `(N, 1)` of any dtype, or one-hot `(N, C)`.
+
+    Returns:
+        `(N,)` int64 ids, and C for one-hot targets or None for ids.
+
+    Raises:
+        ValueError: the targets are neither, or an id is negative.
+
+    Example:
+        >>> class_ids(np.array([[0, 0, 1], [1, 0, 0]]))
+        (array([2, 0]), 3)
+        >>> class_ids(np.array([[4], [1]]))
+        (array([4, 1]), None)
+    """
+    rule = "`y` must be class ids (N,) or (N, 1), or one-hot (N, C), to tell classes apart"
+    if not isinstance(targets, np.ndarray):
+        raise ValueError(f"{rule}. Received: {type(targets).__name__}")
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        if not (np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(axis=1) == 1)):
+            raise ValueError(f"{rule}. Received: y.shape={targets.shape}, with rows that are not one-hot")
+        return targets.argmax(axis=1), targets.shape[1]
+    if targets.ndim not in (1, 2) or targets.dtype.kind not in "buif":
+        raise ValueError(f"{rule}. Received: y.shape={targets.shape}, y.dtype={targets.dtype}")
+    ids = targets.reshape(len(targets))
+    if ids.dtype.kind == "f" and not np.all(ids == np.floor(ids)):  # NaN and inf fail here or below
+        raise ValueError(f"{rule}. Received: y={ids[ids != np.floor(ids)][0]}")
+    if not np.all(np.isfinite(ids)):
+        raise ValueError(f"{rule}. Received: y={ids[~np.isfinite(ids)][0]}")
+    if ids.min() < 0:
+        raise ValueError(f"{rule}, counted from 0. Received: y={ids.min()}")
+    return ids.astype(np.int64), None
+
+
+def _as_array(leaf):
+    """What can be indexed by an array is left as it is: no copy of a memory map. Everything else becomes an array."""
+    if leaf is None or isinstance(leaf, np.ndarray):
+        return leaf
+    return np.asarray(leaf)
+
+
+def _lengths(part):
+    return sorted({len(leaf) for leaf in keras.tree.flatten(part) if leaf is not None})
+
+
+def _standardized(leaf):
+    if leaf is None or leaf.dtype.kind != "f":
+        return leaf
+    return leaf.astype(keras.config.floatx(), copy=False)

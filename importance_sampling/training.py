@@ -1,0 +1,240 @@
+"""`ImportanceTraining(model).fit(...)` in place of `model.fit(...)`."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from importance_sampling import importance as importances
+from importance_sampling import smoothing as smoothings
+from importance_sampling.callbacks import ImportanceEngine
+from importance_sampling.dataset import DrawFeed, weighted_dataset
+from importance_sampling.sampler import ImportanceSampler, check_settings
+from importance_sampling.sources import ArraySource, class_ids
+from importance_sampling.steps import TrainStep
+from importance_sampling.types import Draw
+
+
+class ImportanceTraining:
+    """Trains a compiled Keras model by importance sampling.
+
+    It is still `model.fit` that trains: callbacks, validation, progress bar and `History` are Keras's own, and so are the
+    optimizer and the metrics. Only which samples make up a batch, and with what weights, is decided here.
+
+    Calling `fit` again with the same arrays goes on with what was learnt about their samples; other data start anew.
+
+    Args:
+        model: a compiled `keras.Model`.
+        importance: how important a sample is. `"approx"`: the loss predicted by an LSTM from the sample's past losses and
+            its class (the paper's method); `"oracle"`: the loss by a forward pass of the model itself; `"pcg"`: the mean
+            loss of its class; `"gnorm"`, `"full_gnorm"`: by a forward pass, the bound on or the exact gradient norm;
+            `"uniform"`; or an importance object.
+        k: number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
+        smoothing: `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`, `power`.
+        presample: B, the candidates of each step, out of which the batch is chosen; above N it means all samples.
+        draws, pools, reweighting: see `ImportanceSampler`.
+        seed: int or None. With the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
+            is the same, bit for bit, on a CPU.
+
+    Raises:
+        TypeError: `model` is not a Keras model.
+        ValueError: an argument breaks one of the rules above.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(256, 4)).astype("float32")
+        >>> y = (x.sum(axis=1) > 0).astype("int64")
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+        >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        >>> history = ImportanceTraining(model, importance="pcg", seed=0).fit(x, y, epochs=2, verbose=0)
+        >>> sorted(history.history)
+        ['accuracy', 'loss']
+
+    References:
+        arXiv:1706.00043.
+    """
+
+    def __init__(
+        self,
+        model,
+        importance="approx",
+        k=0.5,
+        smoothing="adaptive",
+        presample=1024,
+        draws="multinomial",
+        pools=None,
+        reweighting="rescaled",
+        seed=None,
+    ):
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
+        importances.resolve(importance, model)
+        smoothings.resolve(smoothing)
+        check_settings(k, presample, draws, pools, reweighting)
+        self.model = model
+        self.sampler = None
+        self._importance = importance
+        self._seeds = np.random.SeedSequence(seed)
+        self._settings = dict(
+            k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
+        )
+        self._data = None
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        """Trains the model; the arguments are those of `keras.Model.fit` for arrays, with Keras's meaning.
+
+        Every batch has `batch_size` samples, also the last of an epoch. The training loss that is reported is the weighted
+        loss of the drawn samples; metrics given to `compile(metrics=...)` are plain means over them, and since hard
+        samples are drawn more often, training accuracy reads lower than it is on the whole data.
+
+        Args:
+            x: inputs, an array `(N, ...)` or a nested structure of arrays.
+            y: targets, likewise.
+            batch_size: b, in [1, N]; 32 by default. It must not exceed the presample.
+            shuffle: False takes the candidates in the order of the data.
+            class_weight: dictionary from class id to weight; may be combined with `sample_weight`.
+            sample_weight: the user's own weights, `(N,)` or more. A sample's loss counts times its weight, when it is
+                drawn as when it is trained on.
+            steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`.
+            epochs, verbose, callbacks, validation_split, validation_data, initial_epoch, validation_steps,
+            validation_batch_size, validation_freq: as in `keras.Model.fit`.
+
+        Returns:
+            The `keras.callbacks.History` of `model.fit`.
+
+        Raises:
+            ValueError: before the first step. The model is not compiled; x and y do not fit each other, the batch size, the
+                presample or the importance; the loss has no per-sample value.
+        """
+        if not self.model.compiled:
+            raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
+        if x is None or y is None:
+            raise ValueError(f"`x` and `y` must be arrays. Received: x={type(x).__name__}, y={type(y).__name__}")
+        data = (x, y, sample_weight, class_weight, validation_split if validation_data is None else 0.0, shuffle)
+        source = ArraySource(x, y, sample_weight)
+        if validation_split and validation_data is None:
+            source, validation_data = _split(source, validation_split)
+        if class_weight is not None:
+            source = _with_class_weight(source, class_weight)
+        batch_size = min(32, len(source)) if batch_size is None else batch_size
+        self._prepare(data, source, shuffle)
+        self.sampler.check_batch_size(batch_size)
+        steps = steps_per_epoch or -(-len(source) // batch_size)
+
+        feed = DrawFeed(sample=_first(batch_size))
+        engine = ImportanceEngine(self._step, self.sampler, feed, batch_size, steps)
+        engine.set_model(self.model)
+        self.seconds = engine.seconds
+        try:
+            with _joined(callbacks, engine) as callbacks:
+                return self.model.fit(
+                    weighted_dataset(source, feed),
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    validation_data=validation_data,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=steps,
+                    validation_steps=validation_steps,
+                    validation_batch_size=validation_batch_size or batch_size,
+                    validation_freq=validation_freq,
+                )
+        finally:
+            engine.close()
+
+    def _prepare(self, data, source, shuffle):
+        """Keeps the sampler if the data are the very objects of the last `fit`, else makes one with a seed of its own."""
+        if self._data is not None and all(a is b for a, b in zip(data, self._data)):
+            return
+        importance = importances.resolve(self._importance, self.model)
+        if importance.uses_labels:
+            _check_labels(source.targets, self.model)
+        settings = dict(self._settings, pools=self._settings["pools"] if shuffle else "sequential")
+        self.sampler = ImportanceSampler(source, importance, seed=self._seeds.spawn(1)[0], **settings)
+        self._step = TrainStep(self.model, gnorm=importance.of == "gnorm")
+        self._data = data
+
+
+class ApproximateImportanceTraining(ImportanceTraining):
+    """The paper's method: importance is the loss that an LSTM predicts. See `ImportanceTraining` for the arguments."""
+
+    def __init__(self, model, k=0.5, **settings):
+        super().__init__(model, importance="approx", k=k, **settings)
+
+
+class BiasedImportanceTraining(ImportanceTraining):
+    """Importance is the loss by a forward pass of the model itself. See `ImportanceTraining` for the arguments."""
+
+    def __init__(self, model, k=0.5, **settings):
+        super().__init__(model, importance="oracle", k=k, **settings)
+
+
+def _check_labels(targets, model):
+    """Refuses class ids that the model has no output for."""
+    ids, classes = class_ids(targets)
+    outputs = getattr(model, "outputs", None) or []  # a subclassed model, or one not built yet, does not tell
+    if classes is not None or len(outputs) != 1 or len(outputs[0].shape) != 2:
+        return
+    units = outputs[0].shape[-1]
+    if 1 < units <= ids.max():
+        raise ValueError(f"`y` must be class ids in [0, {units}), the model's outputs. Received: y={ids.max()}")
+
+
+def _split(source, fraction):
+    """The last slice, unshuffled, is for validation. Returns a source and `(x, y)` or `(x, y, sample_weight)`."""
+    at = int(len(source) * (1 - fraction))
+    if not 0 < at < len(source):
+        raise ValueError(
+            f"`validation_split` must leave samples on both sides of {len(source)}. Received: validation_split={fraction}"
+        )
+    x, y, sample_weight = source.slice(at, len(source))[slice(None)]
+    return source.slice(0, at), (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+def _with_class_weight(source, class_weight):
+    """A source whose sample weights are the user's own times the weight of the class, 1 for a class not named."""
+    x, y, sample_weight = source[slice(None)]
+    ids, _ = class_ids(y)
+    known, position = np.unique(ids, return_inverse=True)
+    by_class = np.array([class_weight.get(int(c), 1.0) for c in known], np.float32)[position]
+    if sample_weight is not None:
+        by_class = by_class.reshape(-1, *[1] * (sample_weight.ndim - 1)) * sample_weight
+    return ArraySource(x, y, by_class)
+
+
+def _first(batch_size):
+    """A draw to build the model with: the first samples, equally weighted."""
+    ones = np.ones(batch_size)
+    return Draw(np.arange(batch_size), None, ones / batch_size, ones.astype(np.float32), ones, batch_size)
+
+
+@contextlib.contextmanager
+def _joined(callbacks, engine):
+    """The user's callbacks with the engine among them; a `CallbackList` gets it only for the time of the context."""
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+        yield [engine, *([] if callbacks is None else keras.tree.flatten(callbacks))]
+        return
+    callbacks.append(engine)
+    try:
+        yield callbacks
+    finally:
+        callbacks.callbacks.remove(engine)

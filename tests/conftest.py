@@ -1,0 +1,31 @@
+"""Real MNIST and small Keras models, shared by the tests."""
+
+import keras
+import numpy as np
+import pytest
+
+from examples import datasets
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The first 2,000 training images of MNIST, `(2000, 28, 28, 1)`, and their digits."""
+    try:
+        (x, y), _ = datasets.mnist()
+    except datasets.DataUnavailable as error:
+        pytest.skip(f"needs MNIST: {error}")
+    return x[:2000], y[:2000]
+
+
+@pytest.fixture
+def blobs():
+    """Three overlapping classes in the plane: x `(300, 2)` float32, y `(300,)` int64."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    return (rng.normal(size=(300, 2)) + 2 * np.eye(3)[y][:, :2]).astype(np.float32), y
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """The models' own randomness; the library takes seeds of its own."""
+    keras.utils.set_random_seed(0)

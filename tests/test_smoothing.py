@@ -1,0 +1,70 @@
+"""Smoothing of scores (section 3.3.1)."""
+
+import numpy as np
+import pytest
+
+from importance_sampling import adaptive, additive, power
+from importance_sampling.smoothing import resolve
+
+SCORES = np.array([0.0, 1.0, 4.0])
+
+
+def test_formulas():
+    np.testing.assert_allclose(additive(0.5)(SCORES), [0.5, 1.5, 4.5])
+    np.testing.assert_allclose(power(0.5)(SCORES), [0, 1, 2])
+    np.testing.assert_allclose(power(0)(SCORES), 1)
+
+
+def test_adaptive_is_a_fraction_of_the_moving_average():
+    smooth = adaptive(0.5, momentum=0.75)
+    np.testing.assert_allclose(smooth(SCORES), 1)  # nothing is known: uniform
+    means = [2.0, 1.0, 4.0]
+    for mean in means:
+        smooth.observe(mean)
+    weights = np.array([0.75**2, 0.75, 1.0])  # of the oldest to the newest, by hand
+    expected = np.dot(weights, means) / weights.sum()
+    np.testing.assert_allclose(smooth.mean, expected)
+    np.testing.assert_allclose(smooth(SCORES), SCORES + 0.5 * expected)
+
+
+def test_adaptive_leaves_out_what_is_not_finite():
+    smooth = adaptive()
+    smooth.observe(float("nan"))
+    assert smooth.mean is None
+    smooth.observe(3.0)
+    smooth.observe(float("inf"))
+    assert smooth.mean == pytest.approx(3.0)
+
+
+def test_adaptive_state_goes_on_where_it_was():
+    first, second = adaptive(), adaptive()
+    first.observe(2.0)
+    second.set_state(first.get_state())
+    first.observe(1.0)
+    second.observe(1.0)
+    assert first.mean == second.mean
+
+
+def test_what_a_user_may_write():
+    assert isinstance(resolve("adaptive"), adaptive)
+    assert resolve(0.25).c == 0.25
+    assert resolve(np.float32(0.25)).c == 0.25
+    own = power(0.5)
+    assert resolve(own) is own
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: resolve(-1), r"`smoothing` must be >= 0. Received: smoothing=-1"),
+        (lambda: resolve(float("nan")), r"`smoothing` must be >= 0. Received: smoothing=nan"),
+        (lambda: additive(float("inf")), r"`smoothing` must be >= 0. Received: smoothing=inf"),
+        (lambda: adaptive(-0.5), r"`fraction` must be >= 0. Received: fraction=-0.5"),
+        (lambda: adaptive(0.5, momentum=1.0), r"`momentum` must be in \[0, 1\). Received: momentum=1.0"),
+        (lambda: power(-1), r"`a` must be >= 0. Received: a=-1"),
+        (lambda: resolve("adaptve"), r"`smoothing` must be a number >= 0, 'adaptive', .* Received: smoothing='adaptve'"),
+    ],
+)
+def test_bad_values_are_named(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
