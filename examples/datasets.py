@@ -89,7 +89,7 @@ def _cached(name, content, sources):
 
 def _load(path):
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # cut short or no archive at all: as good as missing
         return {}

@@ -112,8 +112,9 @@ def load(console):
 
 def table(name, runs):
     """One row a run: what it reached and what it cost."""
-    rows = Table(title=f"{name}, {runs[0]['steps']} steps of 128 samples")
-    for column in ("method", "k", "seed", f"test error, mean of last {LAST}", "seconds", "ms a step", "sampler's share"):
+    caption = f"test error: mean of the last {LAST} evaluations; seconds: training alone"
+    rows = Table(title=f"{name}, {runs[0]['steps']} steps of 128 samples", caption=caption)
+    for column in ("method", "k", "seed", "test error", "seconds", "ms a step", "sampler's share"):
         rows.add_column(column, justify="left" if column == "method" else "right")
     for run in runs:
         rows.add_row(

@@ -38,7 +38,7 @@ def loss_reduction(model, x, y):
         """d(loss)/d(u_i) for some of the samples, `(len(positions),)`."""
         take = lambda a: tf.gather(a, positions)  # noqa: E731
         batch = [keras.tree.map_structure(take, part) for part in (x, y, y_pred, weights)]
-        return recorder.record(*batch).losses.numpy()
+        return np.nan_to_num(recorder.record(*batch).losses.numpy())
 
     everything = np.arange(n)
     tilted = np.linspace(0.5, 1.5, n, dtype=np.float32)[:, None]
@@ -67,10 +67,11 @@ def _rank_of_loss(model, x, y, y_pred, sample_weight):
 
 
 def _perturbed(y_pred):
-    """Different outputs for every sample, still within [0, 1] where they were probabilities."""
+    """Different, finite outputs for every sample, still within [0, 1] where they were probabilities."""
     rng = np.random.default_rng(0)
 
     def perturb(leaf):
+        leaf = tf.where(tf.math.is_finite(leaf), leaf, tf.zeros_like(leaf))
         factor = tf.cast(rng.uniform(0.5, 0.9, leaf.shape), leaf.dtype)
         return leaf * factor + tf.cast(rng.uniform(0, 0.1, leaf.shape), leaf.dtype)
 

@@ -175,14 +175,13 @@ class ImportanceSampler:
 
     def _probabilities(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
+        uniform = np.full(len(scores), 1 / len(scores))
         smoothed = self.smoothing(scores)
         total = smoothed.sum()
-        if not math.isfinite(total) or smoothed.min() < 0:
+        if not (np.all(np.isfinite(scores) & (scores >= 0)) and math.isfinite(total)):
             self._warn(scores)
-            return np.full(len(scores), 1 / len(scores))
-        if total == 0:  # every sample is handled, or nothing is known yet
-            return np.full(len(scores), 1 / len(scores))
-        return smoothed / total
+            return uniform
+        return smoothed / total if total > 0 else uniform  # 0: every sample is handled
 
     def _warn(self, scores):
         if not self._warned:

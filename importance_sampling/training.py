@@ -233,7 +233,7 @@ def _joined(callbacks, engine):
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         yield [engine, *([] if callbacks is None else keras.tree.flatten(callbacks))]
         return
-    callbacks.append(engine)
+    callbacks.callbacks.insert(0, engine)
     try:
         yield callbacks
     finally:

@@ -1,0 +1,79 @@
+"""The weighted data set reads what was drawn, and nothing else."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from importance_sampling import ArraySource, Draw, ImportanceSampler, weighted_dataset
+from importance_sampling.dataset import DrawFeed
+
+
+class Counting(ArraySource):
+    """Notes every index that is read."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self.read = []
+
+    def __getitem__(self, indices):
+        self.read.append(np.array(indices))
+        return super().__getitem__(indices)
+
+
+def draw_of(*indices):
+    n = len(indices)
+    return Draw(np.array(indices), None, np.full(n, 1 / n), np.arange(1.0, n + 1, dtype=np.float32), np.ones(n), n)
+
+
+def test_only_the_chosen_samples_are_read():
+    source = Counting(np.arange(2000.0).reshape(1000, 2), np.arange(1000) % 5)
+    sampler = ImportanceSampler(source, "pcg", presample=500, seed=0)
+    draws = []
+
+    def three():
+        for _ in range(3):
+            draws.append(sampler.draw(4))
+            yield draws[-1]
+
+    dataset = weighted_dataset(source, three)
+    source.read.clear()  # one sample was read to learn shapes and types
+    batches = list(dataset)
+    assert len(batches) == 3
+    np.testing.assert_array_equal(np.concatenate(source.read), np.concatenate([draw.indices for draw in draws]))
+    for (x, y, weights), draw in zip(batches, draws):
+        np.testing.assert_array_equal(x[:, 0], 2 * draw.indices)
+        np.testing.assert_array_equal(y, draw.indices % 5)
+        np.testing.assert_array_equal(weights[:, 0], draw.weights)
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (6, 4)])
+def test_the_users_weights_are_multiplied_in(shape):
+    own = np.random.default_rng(0).uniform(size=shape)
+    source = ArraySource(np.zeros((6, 2)), np.zeros(6), own)
+    ((_, _, weights),) = list(weighted_dataset(source, lambda: iter([draw_of(2, 5, 2)])))
+    expected = own.reshape(6, -1)[[2, 5, 2]] * np.array([[1.0], [2.0], [3.0]])
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+def test_floats_become_floatx_and_integers_stay():
+    source = ArraySource({"a": np.zeros((6, 2)), "b": [np.zeros((6, 1), np.uint8)]}, np.zeros(6, np.int64))
+    ((x, y, _),) = list(weighted_dataset(source, lambda: iter([draw_of(0, 1)])))
+    assert (x["a"].dtype, x["b"][0].dtype, y.dtype) == ("float32", "uint8", "int64")
+
+
+def test_the_feed_waits_for_a_draw_and_ends_when_it_is_closed():
+    feed = DrawFeed(sample=draw_of(9))
+    assert [list(draw.indices) for draw in feed()] == [[9]]  # before training: one look
+    feed.open()
+    taken = []
+    reader = threading.Thread(target=lambda: taken.extend(list(draw.indices) for draw in feed()))
+    reader.start()
+    feed.put(draw_of(1))
+    feed.put(draw_of(2))
+    reader.join(0.2)
+    assert reader.is_alive()
+    feed.close()
+    reader.join(10)
+    assert not reader.is_alive()
+    assert taken == [[1], [2]]
