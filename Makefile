@@ -4,12 +4,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint wheel check bench clean
+.PHONY: help demo test lint wheel check oldest bench clean
 
 help:
 	@echo "make demo    train uniform and approx side by side on MNIST (about 6 minutes)"
 	@echo "make test    all tests and doctests, warnings are errors"
 	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
+	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
 	@echo "make bench   the cost of a step as a ratio to plain model.fit"
 
 .venv/ready: setup.cfg setup.py pyproject.toml
@@ -38,8 +39,14 @@ wheel: .venv/ready
 
 check: lint test wheel
 
+# the oldest versions that setup.cfg allows, in an environment of their own
+oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --editable '.[test]' tensorflow==2.18.0 keras==3.8.0
+	.venv-oldest/bin/python -m pytest
+
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.step_cost
 
 clean:
-	rm -rf .venv build *.egg-info mnist_cnn.png
+	rm -rf .venv .venv-oldest build *.egg-info mnist_cnn.png

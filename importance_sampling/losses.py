@@ -87,13 +87,24 @@ class LossRecorder:
             tape.watch([unit, *outputs])
             weights = keras.tree.map_structure(lambda w: _as_column(w) * tf.cast(unit, w.dtype), sample_weight)
             loss = self._original(x, y, y_pred, weights, *args, **kwargs)
+        rank = tf.convert_to_tensor(loss).shape.rank
+        if rank:
+            raise loss_refused("be reduced to one number for the batch", f"a tensor with {rank} dimensions")
         by_unit, *by_output = tape.gradient(loss, [unit, *outputs])
         if by_unit is None:
-            return loss
+            raise loss_refused("depend on `sample_weight`", "one that does not")
         factor = tf.cast(b, tf.float32) if self._reduction == "mean" else 1.0
         gnorms = factor * _row_norms(by_output, b) if self._gnorm else None
         self._records.last = PerSample(factor * by_unit[:, 0], gnorms)
         return loss
+
+
+def loss_refused(rule, received):
+    """The error for a loss that importance weights cannot be applied to."""
+    return ValueError(
+        f"The loss given to `model.compile`, or computed by `compute_loss`, must {rule}: importance weights are sample "
+        f"weights. Received: {received}"
+    )
 
 
 def forward(model, x):

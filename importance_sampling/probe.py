@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.losses import LossRecorder, forward, metrics_kept
+from importance_sampling.losses import LossRecorder, forward, loss_refused, metrics_kept
 
 _SAMPLES = 8
 _TOLERANCE = 1e-3  # relative; losses may be computed in half precision
@@ -26,7 +26,8 @@ def loss_reduction(model, x, y):
         `"mean"` or `"sum"`.
 
     Raises:
-        ValueError: the loss has no per-sample value, is normalised by the sample weights, or is not reduced to a number.
+        ValueError: the loss has no per-sample value, is normalised by the sample weights or does not depend on them, or is
+            not reduced to a number.
     """
     x, y = keras.tree.map_structure(lambda a: a[:_SAMPLES], (x, y))
     recorder = LossRecorder(model, reduction="sum")
@@ -43,27 +44,20 @@ def loss_reduction(model, x, y):
     everything = np.arange(n)
     tilted = np.linspace(0.5, 1.5, n, dtype=np.float32)[:, None]
     with metrics_kept(model):
-        rank = _rank_of_loss(model, x, y, y_pred, ones)
-        if rank:
-            raise _refusal("be reduced to one number for the batch", f"a tensor with {rank} dimensions")
         together = contributions(everything, ones)
         reweighted = contributions(everything, tilted) / tilted[:, 0]
         alone = np.concatenate([contributions([i], ones) for i in range(n)])
         doubled = contributions(np.concatenate([everything, everything]), np.concatenate([ones, ones]))[:n]
 
     if not _close(together, reweighted):
-        raise _refusal("not be normalised by the sample weights", "reduction='mean_with_sample_weight' or like it")
+        raise loss_refused("not be normalised by the sample weights", "reduction='mean_with_sample_weight' or like it")
     if n > 1 and _close(together, together[0]) and not _close(alone, alone[0]):
-        raise _refusal("have a value for each sample", "a loss that returns one number for the whole batch")
+        raise loss_refused("have a value for each sample", "a loss that returns one number for the whole batch")
     if _close(doubled, together / 2):
         return "mean"
     if _close(doubled, together):
         return "sum"
-    raise _refusal("reduce every output in the same way, by mean or by sum", "a mixture")
-
-
-def _rank_of_loss(model, x, y, y_pred, sample_weight):
-    return tf.convert_to_tensor(model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)).shape.rank
+    raise loss_refused("reduce every output in the same way, by mean or by sum", "a mixture")
 
 
 def _perturbed(y_pred):
@@ -71,6 +65,8 @@ def _perturbed(y_pred):
     rng = np.random.default_rng(0)
 
     def perturb(leaf):
+        if not leaf.dtype.is_floating:
+            return leaf
         leaf = tf.where(tf.math.is_finite(leaf), leaf, tf.zeros_like(leaf))
         factor = tf.cast(rng.uniform(0.5, 0.9, leaf.shape), leaf.dtype)
         return leaf * factor + tf.cast(rng.uniform(0, 0.1, leaf.shape), leaf.dtype)
@@ -81,9 +77,3 @@ def _perturbed(y_pred):
 def _close(a, b):
     scale = max(np.abs(a).max(), np.abs(b).max())
     return bool(np.all(np.abs(a - b) <= _TOLERANCE * scale))
-
-
-def _refusal(rule, received):
-    return ValueError(
-        f"The loss given to `model.compile` must {rule}: importance weights are sample weights. Received: {received}"
-    )

@@ -86,10 +86,10 @@ class ImportanceSampler:
         """Refuses a batch size that this sampler cannot draw.
 
         Raises:
-            ValueError: it is below 1, above the number of samples, or above the presample.
+            ValueError: it is no whole number, below 1, above the number of samples, or above the presample.
         """
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
+        if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
+            raise ValueError(f"`batch_size` must be a whole number >= 1. Received: batch_size={batch_size}")
         if batch_size > len(self.source):
             raise ValueError(
                 f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"

@@ -17,7 +17,7 @@ class ArraySource:
             importance weights, and a sample's loss counts times its weight.
 
     Raises:
-        ValueError: the data is empty, or its parts have different lengths.
+        ValueError: the data is empty, its parts have different lengths, or something in it is no array.
 
     Example:
         >>> import numpy as np
@@ -98,11 +98,39 @@ def class_ids(targets):
     return ids.astype(np.int64), None
 
 
+def split(source, fraction):
+    """The last slice, unshuffled, is for validation. Returns a source and `(x, y)` or `(x, y, sample_weight)`."""
+    at = int(len(source) * (1 - fraction))
+    if not 0 < at < len(source):
+        raise ValueError(
+            f"`validation_split` must leave samples on both sides of {len(source)}. Received: validation_split={fraction}"
+        )
+    x, y, sample_weight = source.slice(at, len(source))[slice(None)]
+    return source.slice(0, at), (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+def with_class_weight(source, class_weight):
+    """A source whose sample weights are the user's own times the weight of the class, 1 for a class not named."""
+    x, y, sample_weight = source[slice(None)]
+    ids, _ = class_ids(y)
+    known, position = np.unique(ids, return_inverse=True)
+    by_class = np.array([class_weight.get(int(c), 1.0) for c in known], np.float32)[position]
+    if sample_weight is not None:
+        by_class = by_class.reshape(-1, *[1] * (sample_weight.ndim - 1)) * sample_weight
+    return ArraySource(x, y, by_class)
+
+
 def _as_array(leaf):
-    """What can be indexed by an array is left as it is: no copy of a memory map. Everything else becomes an array."""
-    if leaf is None or isinstance(leaf, np.ndarray):
-        return leaf
-    return np.asarray(leaf)
+    """An array is left as it is, a memory map too. Tensors, pandas objects and the like become arrays."""
+    if leaf is None:
+        return None
+    array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)
+    if array.ndim == 0 or array.dtype == object:
+        raise ValueError(
+            "`x`, `y` and `sample_weight` must be arrays with the samples along their first axis, or nested structures of "
+            f"them. Received: {type(leaf).__name__}"
+        )
+    return array
 
 
 def _lengths(part):

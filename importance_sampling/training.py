@@ -10,7 +10,7 @@ from importance_sampling import smoothing as smoothings
 from importance_sampling.callbacks import ImportanceEngine
 from importance_sampling.dataset import DrawFeed, weighted_dataset
 from importance_sampling.sampler import ImportanceSampler, check_settings
-from importance_sampling.sources import ArraySource, class_ids
+from importance_sampling.sources import ArraySource, class_ids, split, with_class_weight
 from importance_sampling.steps import TrainStep
 from importance_sampling.types import Draw
 
@@ -35,6 +35,10 @@ class ImportanceTraining:
         draws, pools, reweighting: see `ImportanceSampler`.
         seed: int or None. With the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
             is the same, bit for bit, on a CPU.
+
+    Attributes:
+        sampler: the `ImportanceSampler` of the last `fit`, None before the first.
+        seconds: where the last `fit` spent its steps: dictionary of `"draw"`, `"read"`, `"step"` and `"update"`.
 
     Raises:
         TypeError: `model` is not a Keras model.
@@ -73,12 +77,13 @@ class ImportanceTraining:
         check_settings(k, presample, draws, pools, reweighting)
         self.model = model
         self.sampler = None
+        self.seconds = None
         self._importance = importance
         self._seeds = np.random.SeedSequence(seed)
         self._settings = dict(
             k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
         )
-        self._data = None
+        self._data = self._cut = None
 
     def fit(
         self,
@@ -128,14 +133,17 @@ class ImportanceTraining:
             raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
         if x is None or y is None:
             raise ValueError(f"`x` and `y` must be arrays. Received: x={type(x).__name__}, y={type(y).__name__}")
-        data = (x, y, sample_weight, class_weight, validation_split if validation_data is None else 0.0, shuffle)
+        replicas = self.model.distribute_strategy.num_replicas_in_sync
+        if replicas > 1:
+            raise ValueError(f"`model` must be on one device. Received: a strategy with {replicas} replicas")
+        data, cut = (x, y, sample_weight, class_weight), (validation_data is None and validation_split, shuffle)
         source = ArraySource(x, y, sample_weight)
         if validation_split and validation_data is None:
-            source, validation_data = _split(source, validation_split)
+            source, validation_data = split(source, validation_split)
         if class_weight is not None:
-            source = _with_class_weight(source, class_weight)
+            source = with_class_weight(source, class_weight)
         batch_size = min(32, len(source)) if batch_size is None else batch_size
-        self._prepare(data, source, shuffle)
+        self._prepare(data, cut, source)
         self.sampler.check_batch_size(batch_size)
         steps = steps_per_epoch or -(-len(source) // batch_size)
 
@@ -161,17 +169,18 @@ class ImportanceTraining:
         finally:
             engine.close()
 
-    def _prepare(self, data, source, shuffle):
+    def _prepare(self, data, cut, source):
         """Keeps the sampler if the data are the very objects of the last `fit`, else makes one with a seed of its own."""
-        if self._data is not None and all(a is b for a, b in zip(data, self._data)):
+        if self._data is not None and self._cut == cut and all(a is b for a, b in zip(data, self._data)):
             return
         importance = importances.resolve(self._importance, self.model)
         if importance.uses_labels:
             _check_labels(source.targets, self.model)
+        _, shuffle = cut
         settings = dict(self._settings, pools=self._settings["pools"] if shuffle else "sequential")
         self.sampler = ImportanceSampler(source, importance, seed=self._seeds.spawn(1)[0], **settings)
         self._step = TrainStep(self.model, gnorm=importance.of == "gnorm")
-        self._data = data
+        self._data, self._cut = data, cut
 
 
 class ApproximateImportanceTraining(ImportanceTraining):
@@ -197,28 +206,6 @@ def _check_labels(targets, model):
     units = outputs[0].shape[-1]
     if 1 < units <= ids.max():
         raise ValueError(f"`y` must be class ids in [0, {units}), the model's outputs. Received: y={ids.max()}")
-
-
-def _split(source, fraction):
-    """The last slice, unshuffled, is for validation. Returns a source and `(x, y)` or `(x, y, sample_weight)`."""
-    at = int(len(source) * (1 - fraction))
-    if not 0 < at < len(source):
-        raise ValueError(
-            f"`validation_split` must leave samples on both sides of {len(source)}. Received: validation_split={fraction}"
-        )
-    x, y, sample_weight = source.slice(at, len(source))[slice(None)]
-    return source.slice(0, at), (x, y) if sample_weight is None else (x, y, sample_weight)
-
-
-def _with_class_weight(source, class_weight):
-    """A source whose sample weights are the user's own times the weight of the class, 1 for a class not named."""
-    x, y, sample_weight = source[slice(None)]
-    ids, _ = class_ids(y)
-    known, position = np.unique(ids, return_inverse=True)
-    by_class = np.array([class_weight.get(int(c), 1.0) for c in known], np.float32)[position]
-    if sample_weight is not None:
-        by_class = by_class.reshape(-1, *[1] * (sample_weight.ndim - 1)) * sample_weight
-    return ArraySource(x, y, by_class)
 
 
 def _first(batch_size):

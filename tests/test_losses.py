@@ -259,8 +259,19 @@ def test_losses_that_cannot_be_taken_apart_are_refused(loss, text, initializer):
     model = keras.Sequential([keras.Input((4,)), L.Dense(2, kernel_initializer=initializer)])
     model.compile("sgd", loss)
     x, y = RNG.normal(size=(N, 4)).astype("float32"), np.ones((N, 2), np.float32)
-    with pytest.raises(ValueError, match=f"The loss given to `model.compile` {text}"):
+    with pytest.raises(ValueError, match=f"The loss given to `model.compile`.* {text}"):
         loss_reduction(model, x, y)
+
+
+def test_a_compute_loss_without_weights_is_refused():
+    class Unweighted(OwnComputeLoss):
+        def compute_loss(self, x, y, y_pred, sample_weight):
+            return keras.ops.mean(keras.ops.square(y - y_pred))
+
+    model = Unweighted()
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="computed by `compute_loss`, must depend on `sample_weight`"):
+        loss_reduction(model, RNG.normal(size=(N, 4)).astype("float32"), np.ones((N, 3), np.float32))
 
 
 def test_mixed_reductions_are_refused():

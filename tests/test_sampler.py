@@ -340,7 +340,7 @@ def test_bad_arguments_are_named(arguments, text):
 @pytest.mark.parametrize(
     ("batch_size", "text"),
     [
-        (0, "`batch_size` must be >= 1. Received: batch_size=0"),
+        (0, "`batch_size` must be a whole number >= 1. Received: batch_size=0"),
         (21, "`batch_size` must be at most the number of samples, 20. Received: batch_size=21"),
         (15, "`presample` must be >= batch_size, 15: the batch is chosen from it. Received: presample=10"),
     ],

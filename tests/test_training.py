@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from importance_sampling import (
     LSTM,
@@ -339,7 +340,7 @@ def test_something_that_is_no_model_is_refused():
         ("pcg", dict(x=X, y=Y, sample_weight=np.ones(3)), r"Received: len\(x\)=20, len\(y\)=20, len\(sample_weight\)=3"),
         ("pcg", dict(x=X[:0], y=Y[:0]), "`x` must have at least one sample. Received: empty data"),
         ("pcg", dict(x=X), "`x` and `y` must be arrays. Received: x=ndarray, y=NoneType"),
-        ("pcg", dict(x=X, y=Y, batch_size=0), "`batch_size` must be >= 1. Received: batch_size=0"),
+        ("pcg", dict(x=X, y=Y, batch_size=0), "`batch_size` must be a whole number >= 1. Received: batch_size=0"),
         (
             "pcg",
             dict(x=X, y=Y, batch_size=21),
@@ -370,6 +371,13 @@ def test_a_model_that_is_not_compiled_is_refused():
     model = keras.Sequential([keras.Input((2,)), L.Dense(3)])
     with pytest.raises(ValueError, match="`model` must be compiled"):
         ImportanceTraining(model, "uniform").fit(X, Y)
+
+
+def test_a_model_on_several_devices_is_refused():
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = classifier()
+    with pytest.raises(ValueError, match="`model` must be on one device. Received: a strategy with 2 replicas"):
+        ImportanceTraining(model, "uniform").fit(X, Y, batch_size=5, verbose=0)
 
 
 @pytest.mark.parametrize("importance", ["uniform", "oracle", "pcg"])
