@@ -35,7 +35,7 @@ def weighted_dataset(source, draws):
 
     def batches():
         for draw in draws():
-            yield _weighted(source[draw.indices], draw.weights)
+            yield _weighted(draw.read(), draw.weights)
 
     return tf.data.Dataset.from_generator(batches, output_signature=signature)
 

@@ -117,16 +117,32 @@ class ImportanceSampler:
             RuntimeWarning: once, when a score is not finite. That draw is uniform.
         """
         self.check_batch_size(batch_size)
-        size = min(self.presample, len(self.source)) if self.importance.of else batch_size
-        pool = self._pool(size)
+        return self.choose(
+            self._pool(min(self.presample, len(self.source)) if self.importance.of else batch_size), batch_size
+        )
+
+    def choose(self, pool, batch_size):
+        """Chooses the samples of one step from candidates that are given, where `draw` finds them by itself.
+
+        Args:
+            pool: a `Pool` of B candidates.
+            batch_size: b, in [1, B].
+
+        Returns:
+            A `Draw`, as from `draw`.
+        """
+        size = len(pool)
         if size == batch_size:
-            everything = np.arange(size)
-            return self._record(pool, everything, np.full(size, 1 / size), np.ones(size, np.float32), np.ones(size))
-        scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
-        p = self._probabilities(scores)
-        chosen = self._draw_positions(p, batch_size, self._rng)  # (b,)
-        weights = weighing.sample_weights(self._reweighting, p, chosen, self.k)
-        return self._record(pool, chosen, p[chosen], weights, scores[chosen])
+            chosen, p, weights = np.arange(size), np.full(size, 1 / size), np.ones(size, np.float32)
+            scores = np.ones(size)
+        else:
+            scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
+            p = self._probabilities(scores)
+            chosen = self._draw_positions(p, batch_size, self._rng)  # (b,)
+            weights = weighing.sample_weights(self._reweighting, p, chosen, self.k)
+        labels = None if pool.labels is None else pool.labels[chosen]
+        read = lambda: pool.read(chosen)  # noqa: E731
+        return Draw(pool.indices[chosen], labels, p[chosen], weights, scores[chosen], size, read)
 
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.
@@ -176,29 +192,28 @@ class ImportanceSampler:
     def _probabilities(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
         uniform = np.full(len(scores), 1 / len(scores))
-        smoothed = self.smoothing(scores)
-        total = smoothed.sum()
-        if not (np.all(np.isfinite(scores) & (scores >= 0)) and math.isfinite(total)):
-            self._warn(scores)
+        bad = scores[~(np.isfinite(scores) & (scores >= 0))]
+        if len(bad):
+            self._warn(f"{bad[0]} among {len(scores)} scores")
             return uniform
-        return smoothed / total if total > 0 else uniform  # 0: every sample is handled
+        smoothed = self.smoothing(scores)
+        largest = smoothed.max()
+        if not math.isfinite(largest):
+            self._warn(f"{largest} after smoothing by {self.smoothing}")
+            return uniform
+        if largest == 0:  # every sample is handled
+            return uniform
+        smoothed = smoothed / largest  # their sum cannot overflow
+        return smoothed / smoothed.sum()
 
-    def _warn(self, scores):
+    def _warn(self, received):
         if not self._warned:
             self._warned = True
-            bad = scores[~(np.isfinite(scores) & (scores >= 0))]
-            received = bad[0] if len(bad) else "a sum that overflows"
             warnings.warn(
-                "Importance scores must be finite and >= 0; this draw, and any like it, is uniform. "
-                f"Received: {received} among {len(scores)} scores",
+                f"Importance scores must be finite and >= 0; this draw, and any like it, is uniform. Received: {received}",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-
-    @staticmethod
-    def _record(pool, chosen, probabilities, weights, scores):
-        labels = None if pool.labels is None else pool.labels[chosen]
-        return Draw(pool.indices[chosen], labels, probabilities, weights, scores, len(pool))
 
 
 def check_settings(k, presample, draws, pools, reweighting):

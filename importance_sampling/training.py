@@ -147,7 +147,7 @@ class ImportanceTraining:
         self.sampler.check_batch_size(batch_size)
         steps = steps_per_epoch or -(-len(source) // batch_size)
 
-        feed = DrawFeed(sample=_first(batch_size))
+        feed = DrawFeed(sample=_first(source, batch_size))
         engine = ImportanceEngine(self._step, self.sampler, feed, batch_size, steps)
         engine.set_model(self.model)
         self.seconds = engine.seconds
@@ -208,10 +208,10 @@ def _check_labels(targets, model):
         raise ValueError(f"`y` must be class ids in [0, {units}), the model's outputs. Received: y={ids.max()}")
 
 
-def _first(batch_size):
+def _first(source, batch_size):
     """A draw to build the model with: the first samples, equally weighted."""
-    ones = np.ones(batch_size)
-    return Draw(np.arange(batch_size), None, ones / batch_size, ones.astype(np.float32), ones, batch_size)
+    indices, ones = np.arange(batch_size), np.ones(batch_size)
+    return Draw(indices, None, ones / batch_size, ones.astype(np.float32), ones, batch_size, lambda: source[indices])
 
 
 @contextlib.contextmanager

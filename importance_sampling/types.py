@@ -44,6 +44,7 @@ class Draw:
         weights: `(b,)` float32, the sample weights alpha_i (eq. 12).
         scores: `(b,)` float64, the importance before smoothing; 1 where nothing was scored.
         presample: B, the size of the pool the samples were chosen from.
+        read: reads the chosen samples, and only them: `(x, y, sample_weight)` with b samples along the first axis.
     """
 
     indices: np.ndarray
@@ -52,6 +53,7 @@ class Draw:
     weights: np.ndarray
     scores: np.ndarray
     presample: int
+    read: Callable[[], Batch]
 
     def __len__(self):
         return len(self.indices)

@@ -1,5 +1,7 @@
 """The sampler: what it draws, what the weights make of the gradient, and that it goes on from a saved state."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -259,6 +261,16 @@ def test_scores_that_are_not_finite_fall_back_to_uniform_with_one_warning():
     for draw in draws:
         np.testing.assert_allclose(draw.probabilities, 1 / 30)
         np.testing.assert_allclose(draw.weights, 1)
+
+
+@pytest.mark.parametrize("scores", [np.where(np.arange(30) % 2, 1e308, 0.0), np.full(30, -1.0), np.full(30, np.inf)])
+def test_extreme_scores_give_probabilities(scores):
+    """Large ones are still drawn in proportion; those that mean nothing are drawn uniformly."""
+    sampler = ImportanceSampler(source(30), Given(scores), smoothing=power(1.0), presample=30, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        draw = sampler.draw(10)
+    np.testing.assert_allclose(draw.probabilities, 1 / 15 if scores[0] == 0 else 1 / 30)
 
 
 def test_scores_that_are_all_zero_are_uniform():
