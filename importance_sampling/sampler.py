@@ -1,24 +1,14 @@
-"""The sampler: pool, score, smooth, draw, weigh; then learn from the losses of what was drawn.
-
-It joins the parts and owns the random generator. It knows nothing of Keras's `fit`: the engine calls `draw` and `update`
-just as a user's own loop does.
-"""
-
-import math
-import warnings
+"""The sampler: draws from a data set, without Keras's `fit`; the engine calls it just as a user's own loop does."""
 
 import numpy as np
 
-from importance_sampling import importance as importances
-from importance_sampling import reweighting as weighing
-from importance_sampling import smoothing as smoothings
-from importance_sampling.drawing import DRAWS
+from importance_sampling.chooser import Chooser
 from importance_sampling.pools import POOLS
 from importance_sampling.sources import class_ids
-from importance_sampling.types import Draw, Pool, State
+from importance_sampling.types import Pool, State
 
 
-class ImportanceSampler:
+class ImportanceSampler(Chooser):
     """Draws the samples of a training step by importance, and weighs them (Algorithm 1).
 
     Args:
@@ -65,22 +55,16 @@ class ImportanceSampler:
         reweighting="rescaled",
         seed=None,
     ):
-        self.importance = importances.resolve(importance)
-        self.smoothing = smoothings.resolve(smoothing)
-        check_settings(k, presample, draws, pools, reweighting)
-        self.k = k
+        super().__init__(importance, k, smoothing, draws, reweighting, seed)
+        check_pooling(presample, pools)
         self.presample = presample
         self.source = source
-        self._draw_positions = DRAWS[draws]
-        self._reweighting = reweighting
-        self._rng = np.random.default_rng(seed)
         self._pools = POOLS[pools or ("random" if self.importance.of else "permutation")](len(source))
         self._labels, classes = None, None
         if self.importance.uses_labels:
             self._labels, classes = class_ids(source.targets)
             classes = classes or int(self._labels.max()) + 1
-        self.importance.build(len(source), classes, seed=int(self._rng.integers(2**31)))
-        self._warned = False
+        self.build(len(source), classes)
 
     def check_batch_size(self, batch_size):
         """Refuses a batch size that this sampler cannot draw.
@@ -121,119 +105,28 @@ class ImportanceSampler:
             self._pool(min(self.presample, len(self.source)) if self.importance.of else batch_size), batch_size
         )
 
-    def choose(self, pool, batch_size):
-        """Chooses the samples of one step from candidates that are given, where `draw` finds them by itself.
-
-        Args:
-            pool: a `Pool` of B candidates.
-            batch_size: b, in [1, B].
-
-        Returns:
-            A `Draw`, as from `draw`.
-        """
-        size = len(pool)
-        if size == batch_size:
-            chosen, p, weights = np.arange(size), np.full(size, 1 / size), np.ones(size, np.float32)
-            scores = np.ones(size)
-        else:
-            scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
-            p = self._probabilities(scores)
-            chosen = self._draw_positions(p, batch_size, self._rng)  # (b,)
-            weights = weighing.sample_weights(self._reweighting, p, chosen, self.k)
-        labels = None if pool.labels is None else pool.labels[chosen]
-        read = lambda: pool.read(chosen)  # noqa: E731
-        return Draw(pool.indices[chosen], labels, p[chosen], weights, scores[chosen], size, read)
-
-    def update(self, draw, losses, gnorms=None):
-        """Learns from the losses of a draw, measured while the model trained on it.
-
-        Args:
-            draw: what `draw` returned.
-            losses: `(b,)` the losses of its samples, before weighting by alpha.
-            gnorms: `(b,)` their gradient-norm bounds; for an importance of `"gnorm"` only.
-
-        Raises:
-            ValueError: the values needed are missing or have another shape.
-        """
-        of = self.importance.of
-        if of is None:
-            return
-        values = {"loss": losses, "gnorm": gnorms, "full_gnorm": draw.scores}[of]
-        if values is None:
-            raise ValueError("`gnorms` must be given, the importance is of 'gnorm'. Received: gnorms=None")
-        values = np.asarray(values, np.float64)
-        if values.shape != (len(draw),):
-            name = "gnorms" if of == "gnorm" else "losses"
-            raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
-        self.smoothing.observe(_mean_over_data(draw, values))
-        self.importance.update(draw.indices, draw.labels, values)
-
     def get_state(self) -> State:
         """Everything that the next draw depends on, apart from the data and the arguments of the constructor."""
-        return {
-            "rng": self._rng.bit_generator.state,
-            "pools": self._pools.get_state(),
-            "importance": self.importance.get_state(),
-            "smoothing": self.smoothing.get_state(),
-        }
+        return {**super().get_state(), "pools": self._pools.get_state()}
 
     def set_state(self, state):
         """Goes on where `get_state` was called, in a sampler made with the same arguments."""
-        self._rng.bit_generator.state = state["rng"]
+        super().set_state(state)
         self._pools.set_state(state["pools"])
-        self.importance.set_state(state["importance"])
-        self.smoothing.set_state(state["smoothing"])
 
     def _pool(self, size):
-        indices = self._pools.next(size, self._rng)
+        indices = self._pools.next(size, self.rng)
         labels = None if self._labels is None else self._labels[indices]
         return Pool(indices, labels, read=lambda positions: self.source[indices[positions]])
 
-    def _probabilities(self, scores):
-        """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
-        uniform = np.full(len(scores), 1 / len(scores))
-        bad = scores[~(np.isfinite(scores) & (scores >= 0))]
-        if len(bad):
-            self._warn(f"{bad[0]} among {len(scores)} scores")
-            return uniform
-        smoothed = self.smoothing(scores)
-        largest = smoothed.max()
-        if not math.isfinite(largest):
-            self._warn(f"{largest} after smoothing by {self.smoothing}")
-            return uniform
-        if largest == 0:  # every sample is handled
-            return uniform
-        smoothed = smoothed / largest  # their sum cannot overflow
-        return smoothed / smoothed.sum()
 
-    def _warn(self, received):
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"Importance scores must be finite and >= 0; this draw, and any like it, is uniform. Received: {received}",
-                RuntimeWarning,
-                stacklevel=5,
-            )
-
-
-def check_settings(k, presample, draws, pools, reweighting):
-    """Refuses settings of a sampler that no data could make right.
+def check_pooling(presample, pools):
+    """Refuses a presample or a kind of pools that no data could make right.
 
     Raises:
         ValueError: naming the argument, the rule and the value.
     """
-    weighing.check(k, reweighting)
     if not (isinstance(presample, (int, np.integer)) and presample >= 1):
         raise ValueError(f"`presample` must be a whole number >= 1. Received: presample={presample}")
-    if draws not in DRAWS:
-        raise ValueError(f"`draws` must be one of {', '.join(DRAWS)}. Received: draws={draws!r}")
     if pools is not None and pools not in POOLS:
         raise ValueError(f"`pools` must be None or one of {', '.join(POOLS)}. Received: pools={pools!r}")
-
-
-def _mean_over_data(draw, values):
-    """The unbiased estimate of the mean over the data set from samples drawn with p: `mean(l_i / (B p_i))`."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return math.nan
-    return float(np.mean(values[finite] / (draw.presample * draw.probabilities[finite])))

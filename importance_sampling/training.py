@@ -8,8 +8,9 @@ import numpy as np
 from importance_sampling import importance as importances
 from importance_sampling import smoothing as smoothings
 from importance_sampling.callbacks import ImportanceEngine
+from importance_sampling.chooser import check_settings
 from importance_sampling.dataset import DrawFeed, weighted_dataset
-from importance_sampling.sampler import ImportanceSampler, check_settings
+from importance_sampling.sampler import ImportanceSampler, check_pooling
 from importance_sampling.sources import ArraySource, class_ids, split, with_class_weight
 from importance_sampling.steps import TrainStep
 from importance_sampling.types import Draw
@@ -74,7 +75,8 @@ class ImportanceTraining:
             raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
         importances.resolve(importance, model)
         smoothings.resolve(smoothing)
-        check_settings(k, presample, draws, pools, reweighting)
+        check_settings(k, draws, reweighting)
+        check_pooling(presample, pools)
         self.model = model
         self.sampler = None
         self.seconds = None

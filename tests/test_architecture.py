@@ -13,7 +13,8 @@ TIERS = [
     {"steps"},
     {"importance.uniform", "importance.oracle", "importance.lstm", "importance.gaussian"},
     {"importance"},
-    {"sampler", "dataset"},
+    {"chooser", "dataset"},
+    {"sampler"},
     {"callbacks"},
     {"training"},
 ]

@@ -1,0 +1,144 @@
+"""Choosing among given candidates: score, smooth, draw, weigh; then learn from the losses of what was chosen.
+
+It joins importance, smoothing, drawing and weighing, and owns the random generator. Where candidates come from is not its
+business: `ImportanceSampler` takes them from a data set, the `ImportanceSampling` callback from each batch of `fit`.
+"""
+
+import math
+import warnings
+
+import numpy as np
+
+from importance_sampling import importance as importances
+from importance_sampling import reweighting as weighing
+from importance_sampling import smoothing as smoothings
+from importance_sampling.drawing import DRAWS
+from importance_sampling.types import Draw, State
+
+
+class Chooser:
+    """Chooses b of B candidates by importance, and weighs them. See `ImportanceSampler` for the arguments."""
+
+    def __init__(self, importance, k=0.5, smoothing="adaptive", draws="multinomial", reweighting="rescaled", seed=None):
+        self.importance = importances.resolve(importance)
+        self.smoothing = smoothings.resolve(smoothing)
+        check_settings(k, draws, reweighting)
+        self.k = k
+        self.rng = np.random.default_rng(seed)
+        self._draw_positions = DRAWS[draws]
+        self._reweighting = reweighting
+        self._warned = False
+
+    def build(self, size, classes):
+        """Readies the importance for N samples of some classes, either of which may be None where it is not needed."""
+        self.importance.build(size, classes, seed=int(self.rng.integers(2**31)))
+
+    def choose(self, pool, batch_size):
+        """Chooses the samples of one step.
+
+        Args:
+            pool: a `Pool` of B candidates.
+            batch_size: b >= 1.
+
+        Returns:
+            A `Draw` of b samples. Where the pool is as large as the batch there is nothing to choose: nothing is scored,
+            and every weight is 1.
+
+        Warns:
+            RuntimeWarning: once, when a score is not finite. That draw is uniform.
+        """
+        size = len(pool)
+        if size == batch_size:
+            chosen, p, weights = np.arange(size), np.full(size, 1 / size), np.ones(size, np.float32)
+            scores = np.ones(size)
+        else:
+            scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
+            p = self._probabilities(scores)
+            chosen = self._draw_positions(p, batch_size, self.rng)  # (b,)
+            weights = weighing.sample_weights(self._reweighting, p, chosen, self.k)
+        labels = None if pool.labels is None else pool.labels[chosen]
+        read = lambda: pool.read(chosen)  # noqa: E731
+        return Draw(pool.indices[chosen], labels, p[chosen], weights, scores[chosen], size, read)
+
+    def update(self, draw, losses, gnorms=None):
+        """Learns from the losses of a draw, measured while the model trained on it.
+
+        Args:
+            draw: what `draw` returned.
+            losses: `(b,)` the losses of its samples, before weighting by alpha.
+            gnorms: `(b,)` their gradient-norm bounds; for an importance of `"gnorm"` only.
+
+        Raises:
+            ValueError: the values needed are missing or have another shape.
+        """
+        of = self.importance.of
+        if of is None:
+            return
+        values = {"loss": losses, "gnorm": gnorms, "full_gnorm": draw.scores}[of]
+        if values is None:
+            raise ValueError("`gnorms` must be given, the importance is of 'gnorm'. Received: gnorms=None")
+        values = np.asarray(values, np.float64)
+        if values.shape != (len(draw),):
+            name = "gnorms" if of == "gnorm" else "losses"
+            raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
+        self.smoothing.observe(_mean_over_data(draw, values))
+        self.importance.update(draw.indices, draw.labels, values)
+
+    def get_state(self) -> State:
+        """Everything that the next choice among the same candidates depends on, apart from the arguments."""
+        return {
+            "rng": self.rng.bit_generator.state,
+            "importance": self.importance.get_state(),
+            "smoothing": self.smoothing.get_state(),
+        }
+
+    def set_state(self, state):
+        """Goes on where `get_state` was called, in an object made with the same arguments."""
+        self.rng.bit_generator.state = state["rng"]
+        self.importance.set_state(state["importance"])
+        self.smoothing.set_state(state["smoothing"])
+
+    def _probabilities(self, scores):
+        """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
+        uniform = np.full(len(scores), 1 / len(scores))
+        bad = scores[~(np.isfinite(scores) & (scores >= 0))]
+        if len(bad):
+            self._warn(f"{bad[0]} among {len(scores)} scores")
+            return uniform
+        smoothed = self.smoothing(scores)
+        largest = smoothed.max()
+        if not math.isfinite(largest):
+            self._warn(f"{largest} after smoothing by {self.smoothing}")
+            return uniform
+        if largest == 0:  # every sample is handled
+            return uniform
+        smoothed = smoothed / largest  # their sum cannot overflow
+        return smoothed / smoothed.sum()
+
+    def _warn(self, received):
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"Importance scores must be finite and >= 0; this draw, and any like it, is uniform. Received: {received}",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+
+def check_settings(k, draws, reweighting):
+    """Refuses settings that no data could make right.
+
+    Raises:
+        ValueError: naming the argument, the rule and the value.
+    """
+    weighing.check(k, reweighting)
+    if draws not in DRAWS:
+        raise ValueError(f"`draws` must be one of {', '.join(DRAWS)}. Received: draws={draws!r}")
+
+
+def _mean_over_data(draw, values):
+    """The unbiased estimate of the mean over the data set from samples drawn with p: `mean(l_i / (B p_i))`."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return math.nan
+    return float(np.mean(values[finite] / (draw.presample * draw.probabilities[finite])))
