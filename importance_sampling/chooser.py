@@ -15,6 +15,8 @@ from importance_sampling import smoothing as smoothings
 from importance_sampling.drawing import DRAWS
 from importance_sampling.types import Draw, State
 
+_UNIFORM = "Importance scores must be finite and >= 0; this draw, and any like it, is uniform."
+
 
 class Chooser:
     """Chooses b of B candidates by importance, and weighs them. See `ImportanceSampler` for the arguments."""
@@ -44,13 +46,22 @@ class Chooser:
             A `Draw` of b samples. Where the pool is as large as the batch there is nothing to choose: nothing is scored,
             and every weight is 1.
 
+        Raises:
+            ValueError: `batch_size` is below 1.
+
         Warns:
             RuntimeWarning: once, when a score is not finite. That draw is uniform.
         """
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
         size = len(pool)
         if size == batch_size:
             chosen, p, weights = np.arange(size), np.full(size, 1 / size), np.ones(size, np.float32)
-            scores = np.ones(size)
+            scores = np.full(size, np.nan)
+        elif self.importance.of is None and size > batch_size:
+            chosen = self.rng.choice(size, batch_size, replace=False, shuffle=False)
+            p, weights = np.full(size, 1 / size), np.ones(batch_size, np.float32)
+            scores = np.full(size, np.nan)
         else:
             scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
             p = self._probabilities(scores)
@@ -70,6 +81,9 @@ class Chooser:
 
         Raises:
             ValueError: the values needed are missing or have another shape.
+
+        Warns:
+            RuntimeWarning: once, when a loss is negative.
         """
         of = self.importance.of
         if of is None:
@@ -81,6 +95,8 @@ class Chooser:
         if values.shape != (len(draw),):
             name = "gnorms" if of == "gnorm" else "losses"
             raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
+        if np.any(values < 0):
+            self._warn(f"Importances count from 0, so a negative {of} counts as none. Received: {of}={values.min()}")
         self.smoothing.observe(_mean_over_data(draw, values))
         self.importance.update(draw.indices, draw.labels, values)
 
@@ -103,26 +119,22 @@ class Chooser:
         uniform = np.full(len(scores), 1 / len(scores))
         bad = scores[~(np.isfinite(scores) & (scores >= 0))]
         if len(bad):
-            self._warn(f"{bad[0]} among {len(scores)} scores")
+            self._warn(f"{_UNIFORM} Received: {bad[0]} among {len(scores)} scores")
             return uniform
         smoothed = self.smoothing(scores)
         largest = smoothed.max()
         if not math.isfinite(largest):
-            self._warn(f"{largest} after smoothing by {self.smoothing}")
+            self._warn(f"{_UNIFORM} Received: {largest} after smoothing by {self.smoothing}")
             return uniform
-        if largest == 0:  # every sample is handled
+        if largest <= 0:  # every sample is handled
             return uniform
         smoothed = smoothed / largest  # their sum cannot overflow
         return smoothed / smoothed.sum()
 
-    def _warn(self, received):
+    def _warn(self, text):
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"Importance scores must be finite and >= 0; this draw, and any like it, is uniform. Received: {received}",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def check_settings(k, draws, reweighting):

@@ -1,6 +1,7 @@
 """The weighted `tf.data` data set: reads the samples of each draw, and only those."""
 
 import threading
+import weakref
 from collections import deque
 
 import keras
@@ -29,15 +30,31 @@ def weighted_dataset(source, draws):
         >>> x.shape, y.shape, weights.shape
         (TensorShape([4, 2]), TensorShape([4]), TensorShape([4, 1]))
     """
-    indices = np.zeros(1, np.int64)
-    one = _weighted(source[indices], np.ones(1, np.float32))
-    signature = keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), one)
+    one = _weighted(source[np.zeros(1, np.int64)], np.ones(1, np.float32))
+    return _generated(one, lambda: (_weighted(draw.read(), draw.weights) for draw in draws()))
 
-    def batches():
-        for draw in draws():
-            yield _weighted(draw.read(), draw.weights)
 
-    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+def drawn_dataset(source, draws):
+    """As `weighted_dataset`, without importance weights: batches as plain `fit` has them, for the engine to weigh."""
+    one = _as_batch(source[np.zeros(1, np.int64)])
+    return _generated(one, lambda: (_as_batch(draw.read()) for draw in draws()))
+
+
+class _Batches:
+    """What a data set iterates over. TensorFlow keeps the function given to `from_generator` for ever, so that function
+    has only a weak reference; the data set has the strong one, and the data go when it goes."""
+
+    def __init__(self, iterate):
+        self.iterate = iterate
+
+
+def _generated(example, iterate):
+    signature = keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), example)
+    batches = _Batches(iterate)
+    reference = weakref.ref(batches)
+    dataset = tf.data.Dataset.from_generator(lambda: reference().iterate(), output_signature=signature)
+    dataset.batches = batches
+    return dataset
 
 
 class DrawFeed:
@@ -54,6 +71,7 @@ class DrawFeed:
         self._is_open = False
 
     def open(self):
+        """From now on draws are waited for."""
         with self._changed:
             self._waiting.clear()
             self._is_open = True
@@ -84,17 +102,19 @@ class DrawFeed:
 
 
 def _weighted(batch, alpha):
-    """Multiplies the importance weights `(b,)` into the user's weights, which get the shape `(b, 1)` or more."""
-    x, y, sample_weight = (_as_tuples(part) for part in batch)
-    if sample_weight is None:
-        return x, y, alpha[:, None]
+    """The batch with the importance weights `(b,)` multiplied into the user's weights."""
+    x, y, *own = _as_batch(batch)
 
     def multiply(weights):
-        weights = np.asarray(weights, np.float32)
-        trailing = max(weights.ndim - 1, 1)
-        return weights.reshape(len(alpha), *weights.shape[1:] or (1,)) * alpha.reshape(-1, *[1] * trailing)
+        rank = max(weights.ndim, 2)
+        return weights.reshape(len(alpha), *weights.shape[1:] or (1,)) * alpha.reshape(-1, *[1] * (rank - 1))
 
-    return x, y, keras.tree.map_structure(multiply, sample_weight)
+    return (x, y, keras.tree.map_structure(multiply, own[0]) if own else alpha[:, None])
+
+
+def _as_batch(batch):
+    """`(x, y)` or `(x, y, sample_weight)`."""
+    return tuple(_as_tuples(part) for part in batch if part is not None)
 
 
 def _as_tuples(structure):

@@ -9,6 +9,7 @@ The same backward pass gives `b |d(loss)/d(output_i)|`, the upper bound of the g
 `LossRecorder` stands in for `model.compute_loss` while a step runs (or is traced) and keeps these values.
 """
 
+import contextlib
 import inspect
 import threading
 from typing import Any, NamedTuple
@@ -32,11 +33,11 @@ class LossRecorder:
 
     Args:
         model: a compiled `keras.Model`.
+        reduction: `"mean"` or `"sum"`, how the model's loss reduces the batch.
         gnorm: also record the gradient norm with respect to the model's output.
-        reduction: `"mean"` (Keras's default) or `"sum"`, how the model's loss reduces the batch.
     """
 
-    def __init__(self, model, gnorm=False, reduction="mean"):
+    def __init__(self, model, reduction, gnorm=False):
         self._model = model
         self._gnorm = gnorm
         self._reduction = reduction
@@ -79,13 +80,12 @@ class LossRecorder:
     def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, *args, **kwargs):
         if sample_weight is None:  # not ours to weigh: a step that drops the weights is refused in `take`
             return self._original(x, y, y_pred, sample_weight, *args, **kwargs)
-        leaves = keras.tree.flatten(sample_weight)
-        b = tf.shape(leaves[0])[0]
-        unit = tf.ones((b, 1), tf.float32)
+        b = tf.shape(keras.tree.flatten(sample_weight)[0])[0]
+        unit = tf.ones(b, tf.float32)
         outputs = _differentiable_outputs(y_pred) if self._gnorm else []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([unit, *outputs])
-            weights = keras.tree.map_structure(lambda w: _as_column(w) * tf.cast(unit, w.dtype), sample_weight)
+            weights = keras.tree.map_structure(lambda w: scaled(w, unit), sample_weight)
             loss = self._original(x, y, y_pred, weights, *args, **kwargs)
         rank = tf.convert_to_tensor(loss).shape.rank
         if rank:
@@ -95,7 +95,7 @@ class LossRecorder:
             raise loss_refused("depend on `sample_weight`", "one that does not")
         factor = tf.cast(b, tf.float32) if self._reduction == "mean" else 1.0
         gnorms = factor * _row_norms(by_output, b) if self._gnorm else None
-        self._records.last = PerSample(factor * by_unit[:, 0], gnorms)
+        self._records.last = PerSample(factor * by_unit, gnorms)
         return loss
 
 
@@ -114,28 +114,30 @@ def forward(model, x):
     return model(x)
 
 
-class metrics_kept:
-    """A context that leaves the model's metrics as they were: losses of several outputs update metrics when computed."""
+@contextlib.contextmanager
+def unchanged(model):
+    """A context that leaves the model as it was: losses may update metrics, and layers may draw from random generators.
 
-    def __init__(self, model):
-        self._variables = model.metrics_variables
-
-    def __enter__(self):
-        self._values = [tf.identity(v.value) for v in self._variables]
-
-    def __exit__(self, *_):
-        for variable, value in zip(self._variables, self._values):
-            variable.assign(value)
+    Restores the metrics and all integer variables, which hold the states of generators. Works in graphs too.
+    """
+    states = [v for v in model.non_trainable_variables if not v.dtype.startswith(("float", "bfloat"))]
+    variables = [*model.metrics_variables, *states]
+    values = [tf.identity(v.value) for v in variables]
+    yield
+    for variable, value in zip(variables, values):
+        variable.assign(value)
 
 
 def _takes(method, name):
     return name in inspect.signature(method).parameters
 
 
-def _as_column(weights):
-    """Weights of shape `(b,)` as `(b, 1)`: on masked sequences Keras itself takes only the latter."""
-    weights = tf.convert_to_tensor(weights)
-    return weights[:, None] if weights.shape.rank == 1 else weights
+def scaled(weights, factors):
+    """Weights `(b, ...)` times a factor `(b,)` for each sample; `(b,)` becomes `(b, 1)`, which Keras takes on masks too."""
+    weights = tf.cast(weights, tf.float32)
+    rank = max(weights.shape.rank, 2)
+    columns = lambda a: tf.reshape(a, (-1, *[1] * (rank - 1)))  # noqa: E731
+    return (columns(weights) if weights.shape.rank == 1 else weights) * columns(factors)
 
 
 def _row_norms(gradients, b):
@@ -154,6 +156,13 @@ def _differentiable_outputs(y_pred):
     """
     outputs = []
     for leaf in keras.tree.flatten(y_pred):
+        if not leaf.dtype.is_floating:
+            continue
         logits = getattr(leaf, "_keras_logits", None)
         outputs += [leaf] if logits is None else [leaf, logits]
     return outputs
+
+
+def is_masked(y_pred):
+    """Whether some output carries a mask. Keras keeps it on the output as `_keras_mask`, private like the logits."""
+    return any(getattr(leaf, "_keras_mask", None) is not None for leaf in keras.tree.flatten(y_pred))

@@ -5,59 +5,109 @@ samples tell: their losses are computed together, alone, doubled and with other 
 perturbed ones, since a fresh model may give the same output for every sample.
 """
 
+from typing import Any, NamedTuple
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.losses import LossRecorder, forward, loss_refused, metrics_kept
+from importance_sampling.losses import LossRecorder, forward, is_masked, loss_refused, scaled, unchanged
 
 _SAMPLES = 8
 _TOLERANCE = 1e-3  # relative; losses may be computed in half precision
 
 
-def loss_reduction(model, x, y):
-    """Finds how the model's loss reduces a batch.
+class LossForm(NamedTuple):
+    """How a model's loss takes sample weights.
+
+    Attributes:
+        reduction: `"mean"` or `"sum"` over the batch.
+        ranks: the number of dimensions that weights need to broadcast over the loss; an int, or a structure of them like
+            the outputs. Losses for each pixel need `(b, 1, 1)` where others take `(b, 1)`.
+        separable: whether the loss of a sample is the same in any batch. With masks it is not: Keras divides by the valid
+            steps of the whole batch.
+    """
+
+    reduction: str
+    ranks: Any
+    separable: bool
+
+    def weigh(self, sample_weight, alpha):
+        """The user's weights, or none, times `alpha` `(b,)`, in the shape that the loss takes."""
+        if sample_weight is not None:
+            return keras.tree.map_structure(lambda w: scaled(w, alpha), sample_weight)
+        return keras.tree.map_structure(lambda rank: tf.reshape(alpha, (-1, *[1] * (rank - 1))), self.ranks)
+
+
+def loss_form(model, x, y):
+    """Finds how the model's loss takes sample weights.
 
     Args:
         model: a compiled and built `keras.Model`.
         x, y: a batch; a few samples of it are used.
-
-    Returns:
-        `"mean"` or `"sum"`.
 
     Raises:
         ValueError: the loss has no per-sample value, is normalised by the sample weights or does not depend on them, or is
             not reduced to a number.
     """
     x, y = keras.tree.map_structure(lambda a: a[:_SAMPLES], (x, y))
-    recorder = LossRecorder(model, reduction="sum")
-    y_pred = _perturbed(forward(model, x))
-    n = len(keras.tree.flatten(x)[0])
-    ones = np.ones((n, 1), np.float32)
+    with unchanged(model):
+        y_pred = forward(model, x)
+        for outputs in (_perturbed(y_pred), _perturbed(keras.tree.map_structure(lambda a: 1 - a, y_pred))):
+            probe = _Probe(model, x, y, outputs)
+            if probe.together.any():  # a hinge loss may be 0 for all; then on the other side it is not
+                break
+        return LossForm(probe.reduction(), probe.ranks, probe.proportional and not is_masked(y_pred))
 
-    def contributions(positions, weights):
+
+class _Probe:
+    """Per-sample contributions to the loss of a few samples, in several batches."""
+
+    def __init__(self, model, x, y, y_pred):
+        self._model = model
+        self._data = (x, y, y_pred)
+        self._n = len(keras.tree.flatten(x)[0])
+        everything = np.arange(self._n)
+        by_outputs = keras.tree.map_structure(lambda a: max(len(a.shape) - 1, 2), y_pred)
+        candidates = [by_outputs, 2] if max(keras.tree.flatten(by_outputs)) > 2 else [2]
+        for self.ranks in candidates:
+            try:
+                self.together = self._contributions(everything)
+                self._alone = np.concatenate([self._contributions([i]) for i in range(self._n)])
+            except (tf.errors.InvalidArgumentError, TypeError):  # weights of this rank do not broadcast
+                if self.ranks is candidates[-1]:
+                    raise
+                continue
+            self.proportional = _close(self.together, self._alone / self._n) or _close(self.together, self._alone)
+            if self.proportional:
+                break
+
+    def reduction(self):
+        """`"mean"` or `"sum"`; raises where the loss is neither."""
+        everything = np.arange(self._n)
+        if not _close(self.together, self._contributions(everything)):
+            return "mean"  # a random loss cannot be compared with itself: Keras's default
+        tilt = np.linspace(0.5, 1.5, self._n, dtype=np.float32)
+        if not _close(self.together, self._contributions(everything, tilt) / tilt):
+            raise loss_refused("not be normalised by the sample weights", "reduction='mean_with_sample_weight' or like it")
+        if self._n > 1 and _close(self.together, self.together[0]) and not _close(self._alone, self._alone[0]):
+            raise loss_refused("have a value for each sample", "a loss that returns one number for the whole batch")
+        doubled = self._contributions(np.tile(everything, 2))[: self._n]
+        if _close(doubled, self.together / 2):
+            return "mean"
+        if _close(doubled, self.together):
+            return "sum"
+        raise loss_refused("reduce every output in the same way, by mean or by sum", "a mixture")
+
+    def _contributions(self, positions, weights=None):
         """d(loss)/d(u_i) for some of the samples, `(len(positions),)`."""
+        weights = np.ones(len(positions), np.float32) if weights is None else weights
         take = lambda a: tf.gather(a, positions)  # noqa: E731
-        batch = [keras.tree.map_structure(take, part) for part in (x, y, y_pred, weights)]
-        return np.nan_to_num(recorder.record(*batch).losses.numpy())
-
-    everything = np.arange(n)
-    tilted = np.linspace(0.5, 1.5, n, dtype=np.float32)[:, None]
-    with metrics_kept(model):
-        together = contributions(everything, ones)
-        reweighted = contributions(everything, tilted) / tilted[:, 0]
-        alone = np.concatenate([contributions([i], ones) for i in range(n)])
-        doubled = contributions(np.concatenate([everything, everything]), np.concatenate([ones, ones]))[:n]
-
-    if not _close(together, reweighted):
-        raise loss_refused("not be normalised by the sample weights", "reduction='mean_with_sample_weight' or like it")
-    if n > 1 and _close(together, together[0]) and not _close(alone, alone[0]):
-        raise loss_refused("have a value for each sample", "a loss that returns one number for the whole batch")
-    if _close(doubled, together / 2):
-        return "mean"
-    if _close(doubled, together):
-        return "sum"
-    raise loss_refused("reduce every output in the same way, by mean or by sum", "a mixture")
+        x, y, y_pred = (keras.tree.map_structure(take, part) for part in self._data)
+        form = LossForm("sum", self.ranks, True)
+        return np.nan_to_num(
+            LossRecorder(self._model, form.reduction).record(x, y, y_pred, form.weigh(None, weights)).losses
+        )
 
 
 def _perturbed(y_pred):

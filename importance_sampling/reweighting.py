@@ -28,7 +28,8 @@ def literal(pool_probabilities, chosen, k):
         array([2.        , 0.66666667])
     """
     p = pool_probabilities
-    return 1.0 / (len(p) * p[chosen] ** k)  # eq. 12, arXiv:1706.00043
+    with np.errstate(over="ignore"):  # far below k = 0 the weights of the formula are 0
+        return 1.0 / (len(p) * p[chosen] ** k)  # eq. 12, arXiv:1706.00043
 
 
 def rescaled(pool_probabilities, chosen, k):
@@ -38,9 +39,10 @@ def rescaled(pool_probabilities, chosen, k):
 
         alpha_i = q_i^-k / mean_j(q_j^(2 - k))
 
-    k = 1 is exactly eq. 11. For k < 1 the weights are those of eq. 12 up to a factor, so the expected gradient still
-    points along the gradient of the loss to the power 2 - k (eq. 16). The factor is the one for which `E[alpha q] = 1`:
-    the weighted importance of a batch is on average that of a uniform batch.
+    k = 1 is exactly eq. 11. For k < 1 the weights are those of eq. 12 up to a factor of the pool, so that given the pool the
+    expected gradient points where that of eq. 12 does. The factor is the one for which `E[alpha q] = 1`: the weighted
+    importance of a batch is on average that of a uniform batch. It is smaller for a pool with outliers, so over pools of
+    few samples the average direction is pulled less towards them than by `literal`.
 
     Args:
         pool_probabilities: `(B,)` float64, p over the pool, summing to 1.
@@ -77,7 +79,7 @@ def check(k, rule):
     Raises:
         ValueError: `k` is NaN, infinite or above 1; `rule` is unknown.
     """
-    if not (np.isfinite(k) and k <= 1):
-        raise ValueError(f"`k` must be a finite number <= 1 (1 is unbiased). Received: k={k}")
+    if not (isinstance(k, (int, float, np.number)) and np.isfinite(k) and k <= 1):
+        raise ValueError(f"`k` must be a finite number <= 1 (1 is unbiased). Received: k={k!r}")
     if rule not in RULES:
         raise ValueError(f"`reweighting` must be one of {', '.join(RULES)}. Received: reweighting={rule!r}")

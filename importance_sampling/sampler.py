@@ -63,7 +63,7 @@ class ImportanceSampler(Chooser):
         self._labels, classes = None, None
         if self.importance.uses_labels:
             self._labels, classes = class_ids(source.targets)
-            classes = classes or int(self._labels.max()) + 1
+            classes = classes or _count(self._labels)
         self.build(len(source), classes)
 
     def check_batch_size(self, batch_size):
@@ -118,6 +118,16 @@ class ImportanceSampler(Chooser):
         indices = self._pools.next(size, self.rng)
         labels = None if self._labels is None else self._labels[indices]
         return Pool(indices, labels, read=lambda positions: self.source[indices[positions]])
+
+
+def _count(labels):
+    """Classes among ids; numbers far above the number of samples are no ids, and would make a huge table."""
+    classes = int(labels.max()) + 1
+    if classes > max(1000, len(labels)):
+        raise ValueError(
+            f"`y` must be class ids below max(1000, number of samples) = {max(1000, len(labels))}. Received: y={classes - 1}"
+        )
+    return classes
 
 
 def check_pooling(presample, pools):

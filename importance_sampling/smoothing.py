@@ -4,6 +4,7 @@ A sample that is wrongly predicted to be easy gets a small probability and so a 
 score bounds that weight and pulls the distribution towards uniform.
 """
 
+import copy
 import math
 
 import numpy as np
@@ -85,7 +86,7 @@ class power:
 
 
 class adaptive:
-    """Adds a fraction of the mean training loss to every score: `s + fraction * mean`.
+    """Adds a fraction of the mean training loss to every score: `s + fraction * max(mean, 0)`.
 
     The mean is an exponential moving average over mini-batches, without the bias of its start. Each mini-batch
     contributes its unbiased estimate of the mean over the data set, `mean(l_i / (B p_i))`, so that drawing harder
@@ -126,7 +127,7 @@ class adaptive:
     def __call__(self, scores):
         if self.mean is None:
             return np.ones_like(scores)
-        return scores + self.fraction * self.mean
+        return scores + self.fraction * max(self.mean, 0.0)
 
     def observe(self, mean):
         """Takes in one mini-batch mean; one that is not finite is left out."""
@@ -154,8 +155,8 @@ def resolve(smoothing) -> Smoothing:
         return adaptive()
     if isinstance(smoothing, (int, float, np.number)):
         return additive(smoothing)
-    if isinstance(smoothing, Smoothing):
-        return smoothing
+    if isinstance(smoothing, Smoothing) and not isinstance(smoothing, type):
+        return copy.copy(smoothing)  # what it learns belongs to one data set
     raise ValueError(
         "`smoothing` must be a number >= 0, 'adaptive', or an additive, adaptive or power object. "
         f"Received: smoothing={smoothing!r}"
@@ -163,6 +164,6 @@ def resolve(smoothing) -> Smoothing:
 
 
 def _non_negative(name, value):
-    if not (math.isfinite(value) and value >= 0):
+    if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
         raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}")
     return float(value)

@@ -6,6 +6,8 @@ Only the samples that are asked for are ever read: `source[indices]` is the one 
 import keras
 import numpy as np
 
+_WITHOUT_CLASSES = "without classes there are importance='oracle' and importance=LSTM(classes=0)"
+
 
 class ArraySource:
     """Arrays in memory as a source. Floats become Keras's `floatx` when they are read, as in `model.fit`.
@@ -30,7 +32,8 @@ class ArraySource:
     """
 
     def __init__(self, x, y, sample_weight=None):
-        self._parts = tuple(keras.tree.map_structure(_as_array, part) for part in (x, y, sample_weight))
+        x, y = keras.tree.map_structure(_as_array, x), keras.tree.map_structure(_as_array, y)
+        self._parts = (x, y, _map(_as_weights, sample_weight))
         names = ("x", "y", "sample_weight")
         lengths = {name: _lengths(part) for name, part in zip(names, self._parts) if _lengths(part)}
         distinct = sorted({n for found in lengths.values() for n in found})
@@ -51,14 +54,14 @@ class ArraySource:
 
     def __getitem__(self, indices):
         """Reads some samples: `(x, y, sample_weight)`, each with the n samples of `indices` along its first axis."""
-        return tuple(keras.tree.map_structure(_standardized, part) for part in self._cut(indices))
+        return tuple(_map(_standardized, part) for part in self._cut(indices))
 
     def slice(self, start, stop):
         """A source of the samples `start` to `stop`, without copying them."""
         return ArraySource(*self._cut(slice(start, stop)))
 
     def _cut(self, where):
-        return tuple(keras.tree.map_structure(lambda a: None if a is None else a[where], part) for part in self._parts)
+        return tuple(_map(lambda a: a[where], part) for part in self._parts)
 
 
 def class_ids(targets):
@@ -79,7 +82,10 @@ def class_ids(targets):
         >>> class_ids(np.array([[4], [1]]))
         (array([4, 1]), None)
     """
-    rule = "`y` must be class ids (N,) or (N, 1), or one-hot (N, C), to tell classes apart"
+    rule = (
+        "`y` must be class ids (N,) or (N, 1), or one-hot (N, C), for an importance that tells classes apart "
+        f"({_WITHOUT_CLASSES})"
+    )
     if not isinstance(targets, np.ndarray):
         raise ValueError(f"{rule}. Received: {type(targets).__name__}")
     if targets.ndim == 2 and targets.shape[1] > 1:
@@ -96,6 +102,27 @@ def class_ids(targets):
     if ids.min() < 0:
         raise ValueError(f"{rule}, counted from 0. Received: y={ids.min()}")
     return ids.astype(np.int64), None
+
+
+def check_outputs(targets, outputs):
+    """Refuses class ids that a model has no output for.
+
+    Args:
+        targets: as for `class_ids`.
+        outputs: the symbolic outputs of the model; a subclassed model, or one not built yet, has none to tell.
+
+    Raises:
+        ValueError: an id is too large.
+    """
+    ids, classes = class_ids(targets)
+    if classes is not None or len(outputs) != 1 or len(outputs[0].shape) != 2:
+        return
+    limit = max(outputs[0].shape[-1], 2)  # one output tells two classes apart
+    if ids.max() >= limit:
+        raise ValueError(
+            f"`y` must be class ids in [0, {limit}), by the model's outputs, for an importance that tells classes apart "
+            f"({_WITHOUT_CLASSES}). Received: y={ids.max()}"
+        )
 
 
 def split(source, fraction):
@@ -122,8 +149,6 @@ def with_class_weight(source, class_weight):
 
 def _as_array(leaf):
     """An array is left as it is, a memory map too. Tensors, pandas objects and the like become arrays."""
-    if leaf is None:
-        return None
     array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)
     if array.ndim == 0 or array.dtype == object:
         raise ValueError(
@@ -137,7 +162,16 @@ def _lengths(part):
     return sorted({len(leaf) for leaf in keras.tree.flatten(part) if leaf is not None})
 
 
+def _map(function, part):
+    """Over all arrays of a structure; no sample weights stay none."""
+    return None if part is None else keras.tree.map_structure(function, part)
+
+
+def _as_weights(leaf):
+    return _as_array(leaf).astype(np.float32, copy=False)
+
+
 def _standardized(leaf):
-    if leaf is None or leaf.dtype.kind != "f":
+    if leaf.dtype.kind != "f":
         return leaf
     return leaf.astype(keras.config.floatx(), copy=False)

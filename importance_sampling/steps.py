@@ -6,8 +6,8 @@ Both return values of single samples beside what Keras gives, through a `LossRec
 import keras
 import tensorflow as tf
 
-from importance_sampling.losses import LossRecorder, forward, metrics_kept
-from importance_sampling.probe import loss_reduction
+from importance_sampling.losses import LossRecorder, forward, unchanged
+from importance_sampling.probe import loss_form
 
 SCORES = ("loss", "gnorm", "full_gnorm")
 
@@ -31,27 +31,30 @@ class TrainStep:
         """Finds out from a few samples whether and how the model's loss can be taken apart; updates nothing.
 
         Raises:
-            ValueError: it cannot; see `loss_reduction`.
+            ValueError: it cannot; see `loss_form`.
         """
         self._step = self._compiled.get(x, y)
 
-    def __call__(self, data):
+    def __call__(self, x, y, sample_weight, alpha):
         """One update of the model.
 
         Args:
-            data: `(x, y, sample_weight)` with weights of shape `(b, 1)` or more.
+            x, y: a batch of b samples.
+            sample_weight: the user's own weights, or None.
+            alpha: `(b,)` importance weights.
 
         Returns:
             The logs of `train_step` and a `PerSample`.
         """
-        return self._step(data)
+        return self._step(x, y, sample_weight, alpha)
 
     def _build(self, x, y):
-        recorder = LossRecorder(self._model, self._gnorm, loss_reduction(self._model, x, y))
+        form = loss_form(self._model, x, y)
+        recorder = LossRecorder(self._model, form.reduction, self._gnorm)
 
-        def step(data):
+        def step(x, y, sample_weight, alpha):
             with recorder:
-                logs = self._model.train_step(data)
+                logs = self._model.train_step((x, y, form.weigh(sample_weight, alpha)))
             return logs, recorder.take()
 
         return _compile(self._model, step)
@@ -71,35 +74,44 @@ class Scorer:
         self._score = score
         self._compiled = _CompiledWith(model, self._build)
 
-    def __call__(self, x, y, sample_weight):
-        """Returns `(n,)` float32 scores. `sample_weight` is the user's own, shaped `(n, 1)` or more."""
+    def __call__(self, x, y, sample_weight=None):
+        """Returns `(n,)` float32 scores. `sample_weight` is the user's own."""
         return self._compiled.get(x, y)(x, y, sample_weight)
 
+    def separable(self, x, y):
+        """Whether the score of a sample is the same in any batch; see `LossForm`."""
+        self._compiled.get(x, y)
+        return self._form.separable
+
     def _build(self, x, y):
-        self._recorder = LossRecorder(self._model, self._score == "gnorm", loss_reduction(self._model, x, y))
+        self._form = loss_form(self._model, x, y)
+        self._recorder = LossRecorder(self._model, self._form.reduction, self._score == "gnorm")
         return _compile(self._model, self._each if self._score == "full_gnorm" else self._batch)
 
     def _batch(self, x, y, sample_weight):
-        with metrics_kept(self._model):
+        with unchanged(self._model):
             losses, gnorms = self._forward(x, y, sample_weight)
         return gnorms if self._score == "gnorm" else losses
 
     def _each(self, x, y, sample_weight):
         weights = self._model.trainable_variables
+        parts = (x, y) if sample_weight is None else (x, y, sample_weight)
 
         def one(sample):
-            sample = keras.tree.map_structure(lambda a: a[None], sample)
+            x, y, *own = keras.tree.map_structure(lambda a: a[None], sample)
             with tf.GradientTape() as tape:
-                loss = self._forward(*sample).losses  # (1,), free of regularisers
+                loss = self._forward(x, y, *own or [None]).losses  # (1,), free of regularisers
             gradients = tape.gradient(loss, [w.value for w in weights])
-            return tf.linalg.global_norm([g for g in gradients if g is not None])
+            # as dense tensors: the rows of an embedding that occur twice must be added before the norm is taken
+            return tf.linalg.global_norm([tf.convert_to_tensor(g) for g in gradients if g is not None])
 
-        with metrics_kept(self._model):
-            return tf.map_fn(one, (x, y, sample_weight), fn_output_signature=tf.float32)
+        with unchanged(self._model):
+            return tf.map_fn(one, parts, fn_output_signature=tf.float32)
 
     def _forward(self, x, y, sample_weight):
         y_pred = forward(self._model, x)
-        return self._recorder.record(x, y, y_pred, sample_weight)
+        b = tf.shape(keras.tree.flatten(x)[0])[0]
+        return self._recorder.record(x, y, y_pred, self._form.weigh(sample_weight, tf.ones(b)))
 
 
 class _CompiledWith:

@@ -9,9 +9,9 @@ from importance_sampling import importance as importances
 from importance_sampling import smoothing as smoothings
 from importance_sampling.callbacks import ImportanceEngine
 from importance_sampling.chooser import check_settings
-from importance_sampling.dataset import DrawFeed, weighted_dataset
+from importance_sampling.dataset import DrawFeed, drawn_dataset
 from importance_sampling.sampler import ImportanceSampler, check_pooling
-from importance_sampling.sources import ArraySource, class_ids, split, with_class_weight
+from importance_sampling.sources import ArraySource, check_outputs, split, with_class_weight
 from importance_sampling.steps import TrainStep
 from importance_sampling.types import Draw
 
@@ -73,7 +73,6 @@ class ImportanceTraining:
     ):
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
-        importances.resolve(importance, model)
         smoothings.resolve(smoothing)
         check_settings(k, draws, reweighting)
         check_pooling(presample, pools)
@@ -85,7 +84,9 @@ class ImportanceTraining:
         self._settings = dict(
             k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
         )
-        self._data = self._cut = None
+        self._step = TrainStep(model, gnorm=importances.resolve(importance, model).of == "gnorm")
+        self._data = self._restored = None
+        self._fits = 0  # on different data; each draws by a seed of its own
 
     def fit(
         self,
@@ -129,7 +130,8 @@ class ImportanceTraining:
 
         Raises:
             ValueError: before the first step. The model is not compiled; x and y do not fit each other, the batch size, the
-                presample or the importance; the loss has no per-sample value.
+                presample or the importance; the loss has no per-sample value. (Only with `run_eagerly=True` a `train_step` of
+                the user's that drops the sample weights is not found out before it has run once.)
         """
         if not self.model.compiled:
             raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
@@ -138,15 +140,14 @@ class ImportanceTraining:
         replicas = self.model.distribute_strategy.num_replicas_in_sync
         if replicas > 1:
             raise ValueError(f"`model` must be on one device. Received: a strategy with {replicas} replicas")
-        data, cut = (x, y, sample_weight, class_weight), (validation_data is None and validation_split, shuffle)
         source = ArraySource(x, y, sample_weight)
         if validation_split and validation_data is None:
             source, validation_data = split(source, validation_split)
         if class_weight is not None:
             source = with_class_weight(source, class_weight)
         batch_size = min(32, len(source)) if batch_size is None else batch_size
-        self._prepare(data, cut, source)
-        self.sampler.check_batch_size(batch_size)
+        data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, len(source))
+        self._prepare(data, source, batch_size, shuffle)
         steps = steps_per_epoch or -(-len(source) // batch_size)
 
         feed = DrawFeed(sample=_first(source, batch_size))
@@ -156,7 +157,7 @@ class ImportanceTraining:
         try:
             with _joined(callbacks, engine) as callbacks:
                 return self.model.fit(
-                    weighted_dataset(source, feed),
+                    drawn_dataset(source, feed),
                     epochs=epochs,
                     verbose=verbose,
                     callbacks=callbacks,
@@ -171,18 +172,38 @@ class ImportanceTraining:
         finally:
             engine.close()
 
-    def _prepare(self, data, cut, source):
-        """Keeps the sampler if the data are the very objects of the last `fit`, else makes one with a seed of its own."""
-        if self._data is not None and self._cut == cut and all(a is b for a, b in zip(data, self._data)):
+    def get_state(self):
+        """What was learnt about the samples, and what the next draw depends on; not the model, which Keras saves.
+
+        Raises:
+            ValueError: `fit` was not called yet.
+        """
+        if self.sampler is None:
+            raise ValueError("`get_state` must come after `fit`. Received: no fit")
+        return {"sampler": self.sampler.get_state(), "fits": self._fits}
+
+    def set_state(self, state):
+        """Makes the next `fit` go on from `get_state`, in an object made with the same arguments, on the same data."""
+        self._restored = state
+
+    def _prepare(self, data, source, batch_size, shuffle):
+        """Keeps the sampler if the data are the very arrays of the last `fit`, else makes one with a seed of its own."""
+        if self._data is not None and _same(data, self._data):
+            self.sampler.check_batch_size(batch_size)
             return
         importance = importances.resolve(self._importance, self.model)
         if importance.uses_labels:
-            _check_labels(source.targets, self.model)
-        _, shuffle = cut
+            check_outputs(source.targets, getattr(self.model, "outputs", None) or [])
         settings = dict(self._settings, pools=self._settings["pools"] if shuffle else "sequential")
-        self.sampler = ImportanceSampler(source, importance, seed=self._seeds.spawn(1)[0], **settings)
-        self._step = TrainStep(self.model, gnorm=importance.of == "gnorm")
-        self._data, self._cut = data, cut
+        seed = np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,))
+        sampler = ImportanceSampler(source, importance, seed=seed, **settings)
+        sampler.check_batch_size(batch_size)
+        if self._restored is not None:
+            sampler.set_state(self._restored["sampler"])
+            self._fits = int(self._restored["fits"]) - 1
+            self._restored = None
+        self.sampler, self._data = sampler, data
+        self._fits += 1
 
 
 class ApproximateImportanceTraining(ImportanceTraining):
@@ -199,15 +220,10 @@ class BiasedImportanceTraining(ImportanceTraining):
         super().__init__(model, importance="oracle", k=k, **settings)
 
 
-def _check_labels(targets, model):
-    """Refuses class ids that the model has no output for."""
-    ids, classes = class_ids(targets)
-    outputs = getattr(model, "outputs", None) or []  # a subclassed model, or one not built yet, does not tell
-    if classes is not None or len(outputs) != 1 or len(outputs[0].shape) != 2:
-        return
-    units = outputs[0].shape[-1]
-    if 1 < units <= ids.max():
-        raise ValueError(f"`y` must be class ids in [0, {units}), the model's outputs. Received: y={ids.max()}")
+def _same(data, others):
+    """Whether two `fit`s were given the very same arrays, and equal settings of what is drawn from them."""
+    (arrays, cut), (other_arrays, other_cut) = data, others
+    return cut == other_cut and len(arrays) == len(other_arrays) and all(a is b for a, b in zip(arrays, other_arrays))
 
 
 def _first(source, batch_size):

@@ -42,9 +42,10 @@ class Draw:
         labels: `(b,)` int64 class ids, or None where the data has no classes.
         probabilities: `(b,)` float64, p_i over the pool.
         weights: `(b,)` float32, the sample weights alpha_i (eq. 12).
-        scores: `(b,)` float64, the importance before smoothing; 1 where nothing was scored.
+        scores: `(b,)` float64, the importance before smoothing; NaN where nothing was scored.
         presample: B, the size of the pool the samples were chosen from.
-        read: reads the chosen samples, and only them: `(x, y, sample_weight)` with b samples along the first axis.
+        read: reads the chosen samples, and only them: `(x, y, sample_weight)` with b samples along the first axis. None in a
+            draw made by hand.
     """
 
     indices: np.ndarray
@@ -53,7 +54,7 @@ class Draw:
     weights: np.ndarray
     scores: np.ndarray
     presample: int
-    read: Callable[[], Batch]
+    read: Callable[[], Batch] | None = None
 
     def __len__(self):
         return len(self.indices)

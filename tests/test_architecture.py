@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
-    {"types", "version"},
+    {"types", "version"},  # 0
     {"smoothing", "reweighting", "drawing", "pools", "history", "losses", "sources"},
     {"probe"},
     {"steps"},
@@ -16,7 +16,7 @@ TIERS = [
     {"chooser", "dataset"},
     {"sampler"},
     {"callbacks"},
-    {"training"},
+    {"training"},  # 9
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

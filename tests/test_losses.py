@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling.losses import LossRecorder
-from importance_sampling.probe import loss_reduction
+from importance_sampling.probe import loss_form
 from importance_sampling.steps import Scorer, TrainStep
 from tests.models import L, classifier
 
@@ -141,7 +141,7 @@ def test_scores_are_the_losses_of_the_samples(kind):
     model, x, y, expected = kind()
     model.test_on_batch(x, y, sample_weight=np.ones((N, 1), np.float32))  # fills the metrics: scoring must not touch them
     before = [v.numpy().copy() for v in model.variables + model.metrics_variables]
-    scores = Scorer(model)(x, y, np.ones((N, 1), np.float32))
+    scores = Scorer(model)(x, y)
     np.testing.assert_allclose(scores, np.asarray(expected), rtol=2e-4, atol=1e-6)
     for variable, value in zip(model.variables + model.metrics_variables, before):
         np.testing.assert_array_equal(variable.numpy(), value)
@@ -153,7 +153,7 @@ def test_a_training_step_returns_the_weighted_losses(kind):
     model, x, y, expected = kind()
     step = TrainStep(model)
     step.prepare(x, y)
-    _, per_sample = step((x, y, WEIGHTS))
+    _, per_sample = step(x, y, None, WEIGHTS[:, 0])
     np.testing.assert_allclose(per_sample.losses, WEIGHTS[:, 0] * np.asarray(expected), rtol=2e-4, atol=1e-6)
     assert "compute_loss" not in vars(model)
 
@@ -168,7 +168,7 @@ def test_a_training_step_is_the_step_of_keras(kind):
     model.set_weights(start)
     step = TrainStep(model)
     step.prepare(x, y)
-    step((x, y, WEIGHTS))
+    step(x, y, None, WEIGHTS[:, 0])
     for ours, theirs in zip(model.get_weights(), expected):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
@@ -187,10 +187,10 @@ def test_gnorm_is_the_gradient_at_the_output(kind):
     else:
         a, b = np.asarray(y_pred[0] - y[0]), np.asarray(y_pred[1] - y[1])
         expected = np.hypot(0.25 * 2 * a, 2.0 * b)[:, 0]
-    np.testing.assert_allclose(Scorer(model, "gnorm")(x, y, np.ones((N, 1), np.float32)), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(Scorer(model, "gnorm")(x, y), expected, rtol=1e-4, atol=1e-6)
     step = TrainStep(model, gnorm=True)
     step.prepare(x, y)
-    _, per_sample = step((x, y, WEIGHTS))
+    _, per_sample = step(x, y, None, WEIGHTS[:, 0])
     np.testing.assert_allclose(per_sample.gnorms, WEIGHTS[:, 0] * expected, rtol=1e-4, atol=1e-6)
 
 
@@ -209,7 +209,7 @@ def test_full_gnorm_is_the_norm_of_each_gradient(kind):
             loss = one_loss(i)
         gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
         expected.append(np.sqrt(sum(np.sum(np.square(g)) for g in gradients)))
-    scores = Scorer(model, "full_gnorm")(x, y, np.ones((N, 1), np.float32))
+    scores = Scorer(model, "full_gnorm")(x, y)
     np.testing.assert_allclose(scores, expected, rtol=2e-3)  # the float16 layer rounds
 
 
@@ -220,17 +220,17 @@ def test_user_weights_count_in_scores():
 
 def test_scores_follow_a_new_compile():
     model, x, y, _ = eager_regression()
-    scorer, ones = Scorer(model), np.ones((N, 1), np.float32)
-    scorer(x, y, ones)
+    scorer = Scorer(model)
+    scorer(x, y)
     model.compile("sgd", "mae")
-    np.testing.assert_allclose(scorer(x, y, ones), keras.losses.mean_absolute_error(y, model(x)), rtol=1e-5)
+    np.testing.assert_allclose(scorer(x, y), keras.losses.mean_absolute_error(y, model(x)), rtol=1e-5)
 
 
 def test_compute_loss_is_put_back_after_an_exception():
     model, x, y, _ = softmax()
     own = model.compute_loss
     model.compute_loss = own  # a user's own override on the instance
-    with pytest.raises(RuntimeError, match="on purpose"), LossRecorder(model):
+    with pytest.raises(RuntimeError, match="on purpose"), LossRecorder(model, "mean"):
         raise RuntimeError("on purpose")
     assert vars(model)["compute_loss"] is own
 
@@ -260,7 +260,7 @@ def test_losses_that_cannot_be_taken_apart_are_refused(loss, text, initializer):
     model.compile("sgd", loss)
     x, y = RNG.normal(size=(N, 4)).astype("float32"), np.ones((N, 2), np.float32)
     with pytest.raises(ValueError, match=f"The loss given to `model.compile`.* {text}"):
-        loss_reduction(model, x, y)
+        loss_form(model, x, y)
 
 
 def test_a_compute_loss_without_weights_is_refused():
@@ -271,7 +271,7 @@ def test_a_compute_loss_without_weights_is_refused():
     model = Unweighted()
     model.compile("sgd")
     with pytest.raises(ValueError, match="computed by `compute_loss`, must depend on `sample_weight`"):
-        loss_reduction(model, RNG.normal(size=(N, 4)).astype("float32"), np.ones((N, 3), np.float32))
+        loss_form(model, RNG.normal(size=(N, 4)).astype("float32"), np.ones((N, 3), np.float32))
 
 
 def test_mixed_reductions_are_refused():
@@ -280,7 +280,7 @@ def test_mixed_reductions_are_refused():
     model.compile("sgd", [keras.losses.MeanSquaredError(reduction="sum"), "mse"])
     y = RNG.normal(size=(N, 1)).astype("float32")
     with pytest.raises(ValueError, match="every output in the same way"):
-        loss_reduction(model, RNG.normal(size=(N, 4)).astype("float32"), (y, y))
+        loss_form(model, RNG.normal(size=(N, 4)).astype("float32"), (y, y))
 
 
 def test_a_train_step_that_drops_the_weights_is_refused():
@@ -291,4 +291,4 @@ def test_a_train_step_that_drops_the_weights_is_refused():
     step = TrainStep(model)
     step.prepare(x, y)
     with pytest.raises(ValueError, match="`model.train_step` must compute its loss as .* WeightsOfItsOwn.train_step"):
-        step((x, y, WEIGHTS))
+        step(x, y, None, WEIGHTS[:, 0])

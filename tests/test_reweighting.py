@@ -45,9 +45,9 @@ def test_far_below_1_nothing_overflows():
     assert np.all(np.isfinite(weights)) and weights.argmax() == 2
 
 
-@pytest.mark.parametrize("k", [1.5, float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("k", [1.5, float("nan"), float("inf"), -float("inf"), "1"])
 def test_a_k_out_of_range_is_refused(k):
-    with pytest.raises(ValueError, match=f"`k` must be a finite number <= 1 .* Received: k={k}"):
+    with pytest.raises(ValueError, match=f"`k` must be a finite number <= 1 .* Received: k={k!r}"):
         check(k, "rescaled")
 
 

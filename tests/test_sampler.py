@@ -281,15 +281,16 @@ def test_scores_that_are_all_zero_are_uniform():
 def test_adaptive_smoothing_follows_the_mean_over_the_data_and_not_over_the_draws():
     """Losses 0 and 10, half and half: drawing mostly the 10s must not raise the mean above 5 (within 4 standard errors)."""
     losses = np.where(np.arange(200) % 2, 10.0, 0.0)
-    smooth = adaptive(0.1, momentum=0.999)
-    sampler = ImportanceSampler(source(200), Given(losses), k=0.5, smoothing=smooth, presample=200, seed=0)
+    sampler = ImportanceSampler(
+        source(200), Given(losses), k=0.5, smoothing=adaptive(0.1, momentum=0.999), presample=200, seed=0
+    )
     share = 0
     for _ in range(400):
         draw = sampler.draw(50)
         sampler.update(draw, losses[draw.indices])
         share += losses[draw.indices].mean() / 10 / 400
     assert share > 0.9
-    assert smooth.mean == pytest.approx(5.0, abs=0.1)
+    assert sampler.smoothing.mean == pytest.approx(5.0, abs=0.1)
 
 
 def test_update_passes_on_what_the_importance_is_of():

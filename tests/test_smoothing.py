@@ -49,8 +49,10 @@ def test_what_a_user_may_write():
     assert isinstance(resolve("adaptive"), adaptive)
     assert resolve(0.25).c == 0.25
     assert resolve(np.float32(0.25)).c == 0.25
-    own = power(0.5)
-    assert resolve(own) is own
+    own = adaptive(0.25)
+    resolved = resolve(own)
+    resolved.observe(3.0)
+    assert resolved.fraction == 0.25 and own.mean is None  # what is learnt of one data set stays with it
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,8 @@ def test_what_a_user_may_write():
         (lambda: additive(float("inf")), r"`smoothing` must be >= 0. Received: smoothing=inf"),
         (lambda: adaptive(-0.5), r"`fraction` must be >= 0. Received: fraction=-0.5"),
         (lambda: adaptive(0.5, momentum=1.0), r"`momentum` must be in \[0, 1\). Received: momentum=1.0"),
+        (lambda: adaptive("0.5"), r"`fraction` must be >= 0. Received: fraction=0.5"),
+        (lambda: resolve(adaptive), r"`smoothing` must be a number >= 0, .* Received: smoothing=<class"),
         (lambda: power(-1), r"`a` must be >= 0. Received: a=-1"),
         (lambda: resolve("adaptve"), r"`smoothing` must be a number >= 0, 'adaptive', .* Received: smoothing='adaptve'"),
     ],
@@ -68,3 +72,9 @@ def test_what_a_user_may_write():
 def test_bad_values_are_named(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_a_negative_mean_takes_nothing_away():
+    smooth = adaptive(0.5)
+    smooth.observe(-8.0)
+    np.testing.assert_allclose(smooth(SCORES), SCORES)

@@ -351,7 +351,7 @@ def test_something_that_is_no_model_is_refused():
         ("pcg", dict(x=X, y=Y + 0.5), "`y` must be class ids .* Received: y=0.5"),
         ("approx", dict(x=X, y=np.where(Y == 1, np.nan, Y)), "`y` must be class ids .* Received: y=nan"),
         ("approx", dict(x=X, y=Y - 1), "`y` must be class ids .* Received: y=-1"),
-        ("approx", dict(x=X, y=Y + 1), r"`y` must be class ids in \[0, 3\), the model's outputs. Received: y=3"),
+        ("approx", dict(x=X, y=Y + 1), r"`y` must be class ids in \[0, 3\), by the model's outputs, .* Received: y=3"),
         ("approx", dict(x=X, y=np.ones((20, 3))), r"one-hot .* Received: y.shape=\(20, 3\), with rows that are not one-hot"),
         ("approx", dict(x=X, y=np.zeros((20, 3, 2))), r"`y` must be class ids .* Received: y.shape=\(20, 3, 2\)"),
         ("approx", dict(x=X, y=np.array(list("abcde") * 4)), "`y` must be class ids .* y.dtype=<U1"),

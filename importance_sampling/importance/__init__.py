@@ -33,7 +33,7 @@ def resolve(importance, model=None) -> Importance:
         if model is None and importance in ("oracle", "gnorm", "full_gnorm"):
             raise ValueError(f"`importance` must be Oracle(model) here. Received: importance={importance!r}")
         return _BY_NAME[importance](model)
-    if isinstance(importance, Importance):
+    if isinstance(importance, Importance) and not isinstance(importance, type):
         return importance
     raise ValueError(
         f"`importance` must be one of {', '.join(NAMES)}, or an importance object. Received: importance={importance!r}"

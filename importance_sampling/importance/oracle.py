@@ -1,6 +1,5 @@
 """The importance that the model itself gives to a sample."""
 
-import keras
 import numpy as np
 
 from importance_sampling.steps import SCORES, Scorer
@@ -17,9 +16,10 @@ class Oracle:
     Args:
         model: the compiled `keras.Model` that is trained.
         score: `"loss"`, as in eq. 10 of the paper; `"gnorm"`, the upper bound of the gradient norm of arXiv:1803.00942
-            (the norm of the gradient with respect to the logits, or to the output where there are none);
+            (the norm of the gradient with respect to the logits where the loss is computed from them, else to the output);
             `"full_gnorm"`, the exact norm over all trainable weights.
-        batch_size: how many candidates one forward pass takes.
+        batch_size: how many candidates one forward pass takes. With masks, where Keras divides by the valid steps of the
+            whole batch, one pass takes the whole pool, so that all scores have one unit.
 
     Raises:
         ValueError: `score` is unknown or `batch_size` is below 1.
@@ -52,7 +52,11 @@ class Oracle:
 
     def score(self, pool):
         """Returns `(B,)` float32: the loss or gradient norm of every candidate, with `training=False`."""
-        return np.concatenate([self._score(*pool.read(part)) for part in _parts(len(pool), self._batch_size)])
+        batch = pool.read(np.arange(min(len(pool), self._batch_size)))
+        if len(pool) > self._batch_size and not self._scorer.separable(*batch[:2]):
+            return np.asarray(self._scorer(*pool.read(np.arange(len(pool)))))
+        rest = (pool.read(part) for part in _parts(len(pool), self._batch_size)[1:])
+        return np.concatenate([self._scorer(*part) for part in (batch, *rest)])
 
     def update(self, indices, labels, values):
         """The model is the oracle; it learns by being trained."""
@@ -62,11 +66,6 @@ class Oracle:
 
     def set_state(self, state):
         """There is nothing to restore: the state is the model's."""
-
-    def _score(self, x, y, sample_weight):
-        if sample_weight is None:
-            sample_weight = np.ones((len(keras.tree.flatten(x)[0]), 1), np.float32)
-        return np.asarray(self._scorer(x, y, sample_weight))
 
 
 def _parts(size, length):
