@@ -130,8 +130,8 @@ class ImportanceTraining:
 
         Raises:
             ValueError: before the first step. The model is not compiled; x and y do not fit each other, the batch size, the
-                presample or the importance; the loss has no per-sample value. (Only with `run_eagerly=True` a `train_step` of
-                the user's that drops the sample weights is not found out before it has run once.)
+                presample or the importance; the loss has no per-sample value. (Only with `run_eagerly=True`, a user's own
+                `train_step` that drops the sample weights is not found out before it has run once.)
         """
         if not self.model.compiled:
             raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
