@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help demo test lint wheel check oldest bench clean
 
 help:
-	@echo "make demo    train uniform and approx side by side on MNIST (about 6 minutes)"
+	@echo "make demo    train uniform and approx side by side on MNIST (about 7 minutes)"
 	@echo "make test    all tests and doctests, warnings are errors"
 	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
@@ -19,7 +19,7 @@ help:
 	touch $@
 
 demo: .venv/ready
-	$(BIN)/python -m examples.mnist_cnn --method uniform approx --k 0.5 --steps 1500 --plot mnist_cnn.png
+	$(BIN)/python -m examples.mnist_cnn --method uniform approx --k 0.5 --steps 1200 --plot mnist_cnn.png
 
 test: .venv/ready
 	$(BIN)/python -m pytest

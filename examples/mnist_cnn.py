@@ -40,9 +40,7 @@ def network(learning_rate=1e-3):
         model.add(layers.Dense(512, activation="relu"))
         model.add(layers.Dropout(0.5))
     model.add(layers.Dense(10, activation="softmax"))
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
+    model.compile(optimizer=keras.optimizers.Adam(learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

@@ -34,10 +34,21 @@ def weighted_dataset(source, draws):
     return _generated(one, lambda: (_weighted(draw.read(), draw.weights) for draw in draws()))
 
 
-def drawn_dataset(source, draws):
-    """As `weighted_dataset`, without importance weights: batches as plain `fit` has them, for the engine to weigh."""
-    one = _as_batch(source[np.zeros(1, np.int64)])
-    return _generated(one, lambda: (_as_batch(draw.read()) for draw in draws()))
+def plain_dataset(example, batches):
+    """Batches as plain `fit` has them, for the engine to weigh.
+
+    Args:
+        example: a batch `(x, y, sample_weight)`, for shapes and types.
+        batches: a callable that returns an iterator over such batches.
+    """
+    return _generated(_as_batch(example), lambda: (_as_batch(batch) for batch in batches()))
+
+
+def ordered_dataset(source, batch_size):
+    """All samples of a source in their order, once, for validation."""
+    parts = np.split(np.arange(len(source)), np.arange(batch_size, len(source), batch_size))
+    dataset = plain_dataset(source[parts[0]], lambda: (source[part] for part in parts))
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(parts)))
 
 
 class _Batches:
@@ -57,21 +68,21 @@ def _generated(example, iterate):
     return dataset
 
 
-class DrawFeed:
-    """Hands draws from the thread that makes them to the one that reads the data, in order.
+class Feed:
+    """Hands batches from the engine to the data set that `fit` iterates over, in order.
 
-    Before `open` and after `close` nobody makes draws: whoever asks gets `sample` once. `fit` looks at one batch before
+    Before `open` and after `close` nobody puts in batches: whoever asks gets `example` once. `fit` looks at one batch before
     the first step, to build the model; that look must not use up a draw.
     """
 
-    def __init__(self, sample):
-        self._sample = sample
+    def __init__(self, example):
+        self._example = example
         self._waiting = deque()
         self._changed = threading.Condition()
         self._is_open = False
 
     def open(self):
-        """From now on draws are waited for."""
+        """From now on batches are waited for."""
         with self._changed:
             self._waiting.clear()
             self._is_open = True
@@ -82,23 +93,23 @@ class DrawFeed:
             self._is_open = False
             self._changed.notify_all()
 
-    def put(self, draw):
+    def put(self, batch):
         with self._changed:
-            self._waiting.append(draw)
+            self._waiting.append(batch)
             self._changed.notify()
 
     def __call__(self):
-        """Iterates over the draws; see `weighted_dataset`."""
+        """Iterates over the batches."""
         if not self._is_open:
-            yield self._sample
+            yield self._example
             return
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or not self._is_open)
                 if not self._is_open:
                     return
-                draw = self._waiting.popleft()
-            yield draw
+                batch = self._waiting.popleft()
+            yield batch
 
 
 def _weighted(batch, alpha):

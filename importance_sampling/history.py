@@ -61,8 +61,7 @@ class LossHistory:
         losses = np.asarray(losses, np.float32)
         if losses.shape != indices.shape:
             raise ValueError(
-                "`losses` must have one value for each index. "
-                f"Received: losses.shape={losses.shape}, indices.shape={indices.shape}"
+                f"`losses` must have one value for each index. Received: losses.shape={losses.shape}, indices.shape={indices.shape}"
             )
         finite = np.isfinite(losses)
         indices, losses = indices[finite], losses[finite]

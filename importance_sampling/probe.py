@@ -105,9 +105,7 @@ class _Probe:
         take = lambda a: tf.gather(a, positions)  # noqa: E731
         x, y, y_pred = (keras.tree.map_structure(take, part) for part in self._data)
         form = LossForm("sum", self.ranks, True)
-        return np.nan_to_num(
-            LossRecorder(self._model, form.reduction).record(x, y, y_pred, form.weigh(None, weights)).losses
-        )
+        return np.nan_to_num(LossRecorder(self._model, form.reduction).record(x, y, y_pred, form.weigh(None, weights)).losses)
 
 
 def _perturbed(y_pred):

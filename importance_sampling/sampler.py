@@ -1,10 +1,13 @@
-"""The sampler: draws from a data set, without Keras's `fit`; the engine calls it just as a user's own loop does."""
+"""The sampler: finds candidates in a data set and chooses among them, without Keras's `fit`.
+
+The engine calls it just as a user's own loop does.
+"""
 
 import numpy as np
 
 from importance_sampling.chooser import Chooser
+from importance_sampling.labels import class_ids
 from importance_sampling.pools import POOLS
-from importance_sampling.sources import class_ids
 from importance_sampling.types import Pool, State
 
 
@@ -62,6 +65,11 @@ class ImportanceSampler(Chooser):
         self._pools = POOLS[pools or ("random" if self.importance.of else "permutation")](len(source))
         self._labels, classes = None, None
         if self.importance.uses_labels:
+            if source.targets is None:
+                raise ValueError(
+                    "`y` must be given for an importance that tells classes apart, which knows the class before it reads a "
+                    f"sample. Received: y=None, importance={type(self.importance).__name__}"
+                )
             self._labels, classes = class_ids(source.targets)
             classes = classes or _count(self._labels)
         self.build(len(source), classes)
@@ -72,17 +80,25 @@ class ImportanceSampler(Chooser):
         Raises:
             ValueError: it is no whole number, below 1, above the number of samples, or above the presample.
         """
-        if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
-            raise ValueError(f"`batch_size` must be a whole number >= 1. Received: batch_size={batch_size}")
+        check_batch_size(batch_size)
         if batch_size > len(self.source):
             raise ValueError(
                 f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"
             )
-        if self.importance.of and batch_size > self.presample:
-            raise ValueError(
-                f"`presample` must be >= batch_size, {batch_size}: the batch is chosen from it. "
-                f"Received: presample={self.presample}"
-            )
+        check_presample(self.importance, self.presample, batch_size)
+
+    @property
+    def default_batch_size(self):
+        """Keras's 32, or all samples where there are fewer."""
+        return min(32, len(self.source))
+
+    def steps(self, batch_size):
+        """Updates in an epoch, as in `model.fit`."""
+        return -(-len(self.source) // batch_size)
+
+    def example(self, batch_size):
+        """The first `batch_size` samples as they are, `(x, y, sample_weight)`; no draw is used up."""
+        return self.source[np.arange(batch_size)]
 
     def draw(self, batch_size):
         """Chooses the samples of one step.
@@ -101,9 +117,7 @@ class ImportanceSampler(Chooser):
             RuntimeWarning: once, when a score is not finite. That draw is uniform.
         """
         self.check_batch_size(batch_size)
-        return self.choose(
-            self._pool(min(self.presample, len(self.source)) if self.importance.of else batch_size), batch_size
-        )
+        return self.choose(self._pool(min(self.presample, len(self.source)) if self.importance.of else batch_size), batch_size)
 
     def get_state(self) -> State:
         """Everything that the next draw depends on, apart from the data and the arguments of the constructor."""
@@ -118,6 +132,28 @@ class ImportanceSampler(Chooser):
         indices = self._pools.next(size, self.rng)
         labels = None if self._labels is None else self._labels[indices]
         return Pool(indices, labels, read=lambda positions: self.source[indices[positions]])
+
+
+def check_batch_size(batch_size):
+    """Refuses what is no batch size.
+
+    Raises:
+        ValueError: it is no whole number, or below 1.
+    """
+    if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
+        raise ValueError(f"`batch_size` must be a whole number >= 1. Received: batch_size={batch_size}")
+
+
+def check_presample(importance, presample, batch_size):
+    """Refuses a presample that the batch cannot be chosen from.
+
+    Raises:
+        ValueError: it is below the batch size.
+    """
+    if importance.of and batch_size > presample:
+        raise ValueError(
+            f"`presample` must be >= batch_size, {batch_size}: the batch is chosen from it. Received: presample={presample}"
+        )
 
 
 def _count(labels):

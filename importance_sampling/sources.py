@@ -1,16 +1,20 @@
-"""Data with random access, and the class ids in its targets.
+"""Data with random access: arrays in memory or on disk, and objects that give one sample at a time.
 
-Only the samples that are asked for are ever read: `source[indices]` is the one way to the inputs.
+Only the samples that are asked for are ever read: `source[indices]` is the one way to them.
 """
 
+import h5py
 import keras
 import numpy as np
 
-_WITHOUT_CLASSES = "without classes there are importance='oracle' and importance=LSTM(classes=0)"
+from importance_sampling.types import Source
 
 
 class ArraySource:
-    """Arrays in memory as a source. Floats become Keras's `floatx` when they are read, as in `model.fit`.
+    """Arrays as a source. Floats become Keras's `floatx` when they are read, as in `model.fit`.
+
+    NumPy arrays, memory maps and HDF5 data sets stay where they are; tensors, pandas objects and whatever else NumPy makes an
+    array of are converted once.
 
     Args:
         x: inputs; an array `(N, ...)` or a nested structure (tuple, list, dict) of such arrays.
@@ -34,8 +38,7 @@ class ArraySource:
     def __init__(self, x, y, sample_weight=None):
         x, y = keras.tree.map_structure(_as_array, x), keras.tree.map_structure(_as_array, y)
         self._parts = (x, y, _map(_as_weights, sample_weight))
-        names = ("x", "y", "sample_weight")
-        lengths = {name: _lengths(part) for name, part in zip(names, self._parts) if _lengths(part)}
+        lengths = {name: _lengths(part) for name, part in zip(("x", "y", "sample_weight"), self._parts) if _lengths(part)}
         distinct = sorted({n for found in lengths.values() for n in found})
         if len(distinct) > 1:
             received = ", ".join(f"len({name})={'/'.join(map(str, found))}" for name, found in lengths.items())
@@ -46,116 +49,148 @@ class ArraySource:
 
     @property
     def targets(self):
-        """The targets of all samples, as given."""
-        return self._parts[1]
+        """The targets of all samples, in memory."""
+        return keras.tree.map_structure(lambda leaf: leaf[:], self._parts[1])
 
     def __len__(self):
         return self._size
 
     def __getitem__(self, indices):
         """Reads some samples: `(x, y, sample_weight)`, each with the n samples of `indices` along its first axis."""
-        return tuple(_map(_standardized, part) for part in self._cut(indices))
-
-    def slice(self, start, stop):
-        """A source of the samples `start` to `stop`, without copying them."""
-        return ArraySource(*self._cut(slice(start, stop)))
-
-    def _cut(self, where):
-        return tuple(_map(lambda a: a[where], part) for part in self._parts)
+        return tuple(_map(lambda leaf: _standardized(_take(leaf, indices)), part) for part in self._parts)
 
 
-def class_ids(targets):
-    """The class of every sample.
+class ItemSource:
+    """An object that gives one sample at a time as a source: anything with `__len__` and `__getitem__` for an int.
 
     Args:
-        targets: whole numbers `(N,)` or `(N, 1)` of any dtype, or one-hot `(N, C)`.
-
-    Returns:
-        `(N,)` int64 ids, and C for one-hot targets or None for ids.
+        items: gives a sample as `(x, y)` or `(x, y, sample_weight)`, or `x` alone where `y` is given; arrays, numbers or
+            nested structures of them.
+        y: the targets of all samples, an array `(N, ...)` or a nested structure of them, or None. An importance that tells
+            classes apart needs them, since it knows the class before it reads a sample.
 
     Raises:
-        ValueError: the targets are neither, or an id is negative.
+        ValueError: there is no sample, or `y` has another length.
 
     Example:
-        >>> class_ids(np.array([[0, 0, 1], [1, 0, 0]]))
-        (array([2, 0]), 3)
-        >>> class_ids(np.array([[4], [1]]))
-        (array([4, 1]), None)
+        >>> import numpy as np
+        >>> squares = [(np.array([i, i * i]), i % 2) for i in range(10)]
+        >>> x, y, _ = ItemSource(squares)[np.array([3, 2])]
+        >>> x
+        array([[3, 9],
+               [2, 4]])
+        >>> y
+        array([1, 0])
     """
-    rule = (
-        "`y` must be class ids (N,) or (N, 1), or one-hot (N, C), for an importance that tells classes apart "
-        f"({_WITHOUT_CLASSES})"
-    )
-    if not isinstance(targets, np.ndarray):
-        raise ValueError(f"{rule}. Received: {type(targets).__name__}")
-    if targets.ndim == 2 and targets.shape[1] > 1:
-        if not (np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(axis=1) == 1)):
-            raise ValueError(f"{rule}. Received: y.shape={targets.shape}, with rows that are not one-hot")
-        return targets.argmax(axis=1), targets.shape[1]
-    if targets.ndim not in (1, 2) or targets.dtype.kind not in "buif":
-        raise ValueError(f"{rule}. Received: y.shape={targets.shape}, y.dtype={targets.dtype}")
-    ids = targets.reshape(len(targets))
-    if ids.dtype.kind == "f" and not np.all(ids == np.floor(ids)):  # NaN and inf fail here or below
-        raise ValueError(f"{rule}. Received: y={ids[ids != np.floor(ids)][0]}")
-    if not np.all(np.isfinite(ids)):
-        raise ValueError(f"{rule}. Received: y={ids[~np.isfinite(ids)][0]}")
-    if ids.min() < 0:
-        raise ValueError(f"{rule}, counted from 0. Received: y={ids.min()}")
-    return ids.astype(np.int64), None
+
+    def __init__(self, items, y=None):
+        self._items = items
+        self._targets = None if y is None else ArraySource(y, y)
+        if len(items) == 0:
+            raise ValueError("`x` must have at least one sample. Received: empty data")
+        if y is not None and len(self._targets) != len(items):
+            raise ValueError(f"`x` and `y` must have the same length. Received: len(x)={len(items)}, len(y)={len(self._targets)}")
+
+    @property
+    def targets(self):
+        """The targets that were given, or None."""
+        return None if self._targets is None else self._targets.targets
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, indices):
+        """Reads some samples one by one; what a sample raises passes on, with a note of its index."""
+        samples = [self._item(int(i)) for i in indices]
+        x, y, *own = keras.tree.map_structure(lambda *leaves: _standardized(np.stack(leaves)), *samples)
+        return x, y, own[0] if own else None
+
+    def _item(self, i):
+        try:
+            item = self._items[i]
+        except Exception as error:
+            error.add_note(f"importance_sampling was reading sample {i} of {type(self._items).__name__}")
+            raise
+        if self._targets is not None:
+            target = keras.tree.map_structure(lambda leaf: leaf[0], self._targets[np.array([i])][0])
+            return keras.tree.map_structure(np.asarray, (item, target))
+        if not (isinstance(item, tuple) and len(item) in (2, 3)):
+            raise ValueError(
+                "`x` must give samples as (x, y) or (x, y, sample_weight), or `y` must be given. "
+                f"Received: a {type(item).__name__} for sample {i}"
+            )
+        return keras.tree.map_structure(np.asarray, item)
 
 
-def check_outputs(targets, outputs):
-    """Refuses class ids that a model has no output for.
+class Part:
+    """The samples `start` to `stop` of a source."""
 
-    Args:
-        targets: as for `class_ids`.
-        outputs: the symbolic outputs of the model; a subclassed model, or one not built yet, has none to tell.
+    def __init__(self, source: Source, start, stop):
+        self._source, self._start, self._stop = source, start, stop
 
-    Raises:
-        ValueError: an id is too large.
-    """
-    ids, classes = class_ids(targets)
-    if classes is not None or len(outputs) != 1 or len(outputs[0].shape) != 2:
-        return
-    limit = max(outputs[0].shape[-1], 2)  # one output tells two classes apart
-    if ids.max() >= limit:
-        raise ValueError(
-            f"`y` must be class ids in [0, {limit}), by the model's outputs, for an importance that tells classes apart "
-            f"({_WITHOUT_CLASSES}). Received: y={ids.max()}"
-        )
+    @property
+    def targets(self):
+        return _map(lambda leaf: leaf[self._start : self._stop], self._source.targets)
+
+    def __len__(self):
+        return self._stop - self._start
+
+    def __getitem__(self, indices):
+        return self._source[np.asarray(indices) + self._start]
+
+
+class Weighted:
+    """A source whose sample weights are multiplied by one number for each sample, `(N,)`."""
+
+    def __init__(self, source: Source, factors):
+        self._source, self._factors = source, factors.astype(np.float32)
+
+    @property
+    def targets(self):
+        return self._source.targets
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, indices):
+        x, y, own = self._source[indices]
+        factors = self._factors[indices]
+        if own is None:
+            return x, y, factors
+        return x, y, _map(lambda w: w * factors.reshape(-1, *[1] * (w.ndim - 1)), own)
 
 
 def split(source, fraction):
-    """The last slice, unshuffled, is for validation. Returns a source and `(x, y)` or `(x, y, sample_weight)`."""
+    """The source without its last slice, and that slice, unshuffled, for validation.
+
+    Raises:
+        ValueError: one of the two would be empty.
+    """
     at = int(len(source) * (1 - fraction))
     if not 0 < at < len(source):
         raise ValueError(
             f"`validation_split` must leave samples on both sides of {len(source)}. Received: validation_split={fraction}"
         )
-    x, y, sample_weight = source.slice(at, len(source))[slice(None)]
-    return source.slice(0, at), (x, y) if sample_weight is None else (x, y, sample_weight)
-
-
-def with_class_weight(source, class_weight):
-    """A source whose sample weights are the user's own times the weight of the class, 1 for a class not named."""
-    x, y, sample_weight = source[slice(None)]
-    ids, _ = class_ids(y)
-    known, position = np.unique(ids, return_inverse=True)
-    by_class = np.array([class_weight.get(int(c), 1.0) for c in known], np.float32)[position]
-    if sample_weight is not None:
-        by_class = by_class.reshape(-1, *[1] * (sample_weight.ndim - 1)) * sample_weight
-    return ArraySource(x, y, by_class)
+    return Part(source, 0, at), Part(source, at, len(source))
 
 
 def _as_array(leaf):
-    """An array is left as it is, a memory map too. Tensors, pandas objects and the like become arrays."""
-    array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)
-    if array.ndim == 0 or array.dtype == object:
+    """What reads by index without loading stays as it is. Tensors, pandas objects and the like become arrays."""
+    array = leaf if isinstance(leaf, (np.ndarray, h5py.Dataset)) else np.asarray(leaf)
+    if array.ndim == 0 or (array.dtype == object and not isinstance(array, h5py.Dataset)):
         raise ValueError(
             "`x`, `y` and `sample_weight` must be arrays with the samples along their first axis, or nested structures of "
             f"them. Received: {type(leaf).__name__}"
         )
     return array
+
+
+def _take(leaf, indices):
+    """Some samples of one array. HDF5 reads only rising indices without repetition."""
+    if isinstance(leaf, np.ndarray):
+        return leaf[indices]
+    rising, position = np.unique(indices, return_inverse=True)
+    return leaf[rising][position]
 
 
 def _lengths(part):
@@ -168,7 +203,7 @@ def _map(function, part):
 
 
 def _as_weights(leaf):
-    return _as_array(leaf).astype(np.float32, copy=False)
+    return _as_array(leaf)[:].astype(np.float32, copy=False)
 
 
 def _standardized(leaf):

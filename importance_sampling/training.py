@@ -7,13 +7,16 @@ import numpy as np
 
 from importance_sampling import importance as importances
 from importance_sampling import smoothing as smoothings
-from importance_sampling.callbacks import ImportanceEngine
+from importance_sampling.callbacks import DrawingEngine
 from importance_sampling.chooser import check_settings
-from importance_sampling.dataset import DrawFeed, drawn_dataset
+from importance_sampling.dataset import Feed, ordered_dataset, plain_dataset
+from importance_sampling.inputs import by_class, refuse_with_batches, source_of
+from importance_sampling.labels import check_outputs
 from importance_sampling.sampler import ImportanceSampler, check_pooling
-from importance_sampling.sources import ArraySource, check_outputs, split, with_class_weight
+from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
-from importance_sampling.types import Draw
+from importance_sampling.stream_sampler import StreamSampler
+from importance_sampling.streams import BatchStream, is_stream
 
 
 class ImportanceTraining:
@@ -81,9 +84,7 @@ class ImportanceTraining:
         self.seconds = None
         self._importance = importance
         self._seeds = np.random.SeedSequence(seed)
-        self._settings = dict(
-            k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
-        )
+        self._settings = dict(k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting)
         self._step = TrainStep(model, gnorm=importances.resolve(importance, model).of == "gnorm")
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
@@ -107,21 +108,25 @@ class ImportanceTraining:
         validation_batch_size=None,
         validation_freq=1,
     ):
-        """Trains the model; the arguments are those of `keras.Model.fit` for arrays, with Keras's meaning.
+        """Trains the model; the arguments are those of `keras.Model.fit`, with Keras's meaning.
 
         Every batch has `batch_size` samples, also the last of an epoch. The training loss that is reported is the weighted
         loss of the drawn samples; metrics given to `compile(metrics=...)` are plain means over them, and since hard
         samples are drawn more often, training accuracy reads lower than it is on the whole data.
 
         Args:
-            x: inputs, an array `(N, ...)` or a nested structure of arrays.
-            y: targets, likewise.
-            batch_size: b, in [1, N]; 32 by default. It must not exceed the presample.
+            x: inputs: an array `(N, ...)` in memory or on disk (NumPy, memory map, HDF5, tensor, pandas), a nested structure of
+                them, or an object that gives one sample at a time by `__len__` and `__getitem__`. Or batches with their
+                targets: a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator, which "oracle", "gnorm", "pcg" and
+                "uniform" choose from; `Indexed` batches serve "approx" too.
+            y: targets, likewise; None where `x` gives them.
+            batch_size: b, in [1, N]; 32 by default, and that of the batches where `x` gives batches. It must not exceed the
+                presample.
             shuffle: False takes the candidates in the order of the data.
             class_weight: dictionary from class id to weight; may be combined with `sample_weight`.
             sample_weight: the user's own weights, `(N,)` or more. A sample's loss counts times its weight, when it is
                 drawn as when it is trained on.
-            steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`.
+            steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`, or the number of batches.
             epochs, verbose, callbacks, validation_split, validation_data, initial_epoch, validation_steps,
             validation_batch_size, validation_freq: as in `keras.Model.fit`.
 
@@ -135,29 +140,30 @@ class ImportanceTraining:
         """
         if not self.model.compiled:
             raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
-        if x is None or y is None:
-            raise ValueError(f"`x` and `y` must be arrays. Received: x={type(x).__name__}, y={type(y).__name__}")
         replicas = self.model.distribute_strategy.num_replicas_in_sync
         if replicas > 1:
             raise ValueError(f"`model` must be on one device. Received: a strategy with {replicas} replicas")
-        source = ArraySource(x, y, sample_weight)
-        if validation_split and validation_data is None:
-            source, validation_data = split(source, validation_split)
-        if class_weight is not None:
-            source = with_class_weight(source, class_weight)
-        batch_size = min(32, len(source)) if batch_size is None else batch_size
-        data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, len(source))
-        self._prepare(data, source, batch_size, shuffle)
-        steps = steps_per_epoch or -(-len(source) // batch_size)
+        validation_split = 0.0 if validation_data is not None else validation_split
+        data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
+        if is_stream(x):
+            refuse_with_batches(x, y, sample_weight, batch_size, validation_split)
+            make = lambda seed: self._stream_sampler(x, class_weight, shuffle, seed)  # noqa: E731
+        else:
+            source = source_of(x, y, sample_weight, class_weight)
+            if validation_split:
+                source, held_out = split(source, validation_split)
+                validation_data = ordered_dataset(held_out, validation_batch_size or batch_size or 32)
+            make = lambda seed: self._source_sampler(source, shuffle, seed)  # noqa: E731
+        batch_size, steps = self._prepare(data, make, batch_size, steps_per_epoch)
 
-        feed = DrawFeed(sample=_first(source, batch_size))
-        engine = ImportanceEngine(self._step, self.sampler, feed, batch_size, steps)
+        feed = Feed(self.sampler.example(batch_size))
+        engine = DrawingEngine(self._step, self.sampler, feed, batch_size, steps)
         engine.set_model(self.model)
         self.seconds = engine.seconds
         try:
             with _joined(callbacks, engine) as callbacks:
                 return self.model.fit(
-                    drawn_dataset(source, feed),
+                    plain_dataset(self.sampler.example(batch_size), feed),
                     epochs=epochs,
                     verbose=verbose,
                     callbacks=callbacks,
@@ -166,7 +172,8 @@ class ImportanceTraining:
                     initial_epoch=initial_epoch,
                     steps_per_epoch=steps,
                     validation_steps=validation_steps,
-                    validation_batch_size=validation_batch_size or batch_size,
+                    # batches have their own size; Keras wants none with them
+                    validation_batch_size=validation_batch_size or (None if is_stream(x) else batch_size),
                     validation_freq=validation_freq,
                 )
         finally:
@@ -186,50 +193,43 @@ class ImportanceTraining:
         """Makes the next `fit` go on from `get_state`, in an object made with the same arguments, on the same data."""
         self._restored = state
 
-    def _prepare(self, data, source, batch_size, shuffle):
-        """Keeps the sampler if the data are the very arrays of the last `fit`, else makes one with a seed of its own."""
-        if self._data is not None and _same(data, self._data):
-            self.sampler.check_batch_size(batch_size)
-            return
+    def _prepare(self, data, make, batch_size, steps_per_epoch):
+        """Keeps the sampler if the data are the very arrays of the last `fit`, else makes one with a seed of its own.
+
+        Nothing of what was learnt is lost where anything is refused. Returns the batch size and the steps of an epoch.
+        """
+        kept = self._data is not None and _same(data, self._data)
+        sampler = self.sampler if kept else make(np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
+        batch_size = sampler.default_batch_size if batch_size is None else batch_size
+        sampler.check_batch_size(batch_size)
+        steps = steps_per_epoch or sampler.steps(batch_size)
+        if not kept:
+            if self._restored is not None:
+                sampler.set_state(self._restored["sampler"])
+                self._fits = int(self._restored["fits"]) - 1
+                self._restored = None
+            self.sampler, self._data = sampler, data
+            self._fits += 1
+        return batch_size, steps
+
+    def _source_sampler(self, source, shuffle, seed):
         importance = importances.resolve(self._importance, self.model)
-        if importance.uses_labels:
+        if importance.uses_labels and source.targets is not None:
             check_outputs(source.targets, getattr(self.model, "outputs", None) or [])
         settings = dict(self._settings, pools=self._settings["pools"] if shuffle else "sequential")
-        seed = np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,))
-        sampler = ImportanceSampler(source, importance, seed=seed, **settings)
-        sampler.check_batch_size(batch_size)
-        if self._restored is not None:
-            sampler.set_state(self._restored["sampler"])
-            self._fits = int(self._restored["fits"]) - 1
-            self._restored = None
-        self.sampler, self._data = sampler, data
-        self._fits += 1
+        return ImportanceSampler(source, importance, seed=seed, **settings)
 
-
-class ApproximateImportanceTraining(ImportanceTraining):
-    """The paper's method: importance is the loss that an LSTM predicts. See `ImportanceTraining` for the arguments."""
-
-    def __init__(self, model, k=0.5, **settings):
-        super().__init__(model, importance="approx", k=k, **settings)
-
-
-class BiasedImportanceTraining(ImportanceTraining):
-    """Importance is the loss by a forward pass of the model itself. See `ImportanceTraining` for the arguments."""
-
-    def __init__(self, model, k=0.5, **settings):
-        super().__init__(model, importance="oracle", k=k, **settings)
+    def _stream_sampler(self, batches, class_weight, shuffle, seed):
+        order, choice = seed.spawn(2)
+        stream = BatchStream(batches, shuffle, np.random.default_rng(order), by_class(class_weight))
+        settings = {name: value for name, value in self._settings.items() if name != "pools"}
+        return StreamSampler(stream, importances.resolve(self._importance, self.model), seed=choice, **settings)
 
 
 def _same(data, others):
     """Whether two `fit`s were given the very same arrays, and equal settings of what is drawn from them."""
     (arrays, cut), (other_arrays, other_cut) = data, others
     return cut == other_cut and len(arrays) == len(other_arrays) and all(a is b for a, b in zip(arrays, other_arrays))
-
-
-def _first(source, batch_size):
-    """A draw to build the model with: the first samples, equally weighted."""
-    indices, ones = np.arange(batch_size), np.ones(batch_size)
-    return Draw(indices, None, ones / batch_size, ones.astype(np.float32), ones, batch_size, lambda: source[indices])
 
 
 @contextlib.contextmanager

@@ -76,13 +76,16 @@ class Importance(Protocol):
 
     `of` names the quantity that the scores estimate and that `update` is given: `"loss"`, `"gnorm"` (the gradient-norm
     bound), `"full_gnorm"`, or None where there is nothing to estimate and every sample counts the same.
-    `uses_labels` says whether `build` and `score` need class ids.
+    `uses_labels` says whether `build` and `score` need class ids, `uses_indices` whether they need to know a sample again
+    when it comes again. In `build`, what an importance does not use may be None; so may be the number of classes where they
+    come with the batches.
     """
 
     of: str | None
+    uses_indices: bool
     uses_labels: bool
 
-    def build(self, size: int, classes: int | None, seed: int) -> None: ...
+    def build(self, size: int | None, classes: int | None, seed: int) -> None: ...
 
     def score(self, pool: Pool) -> np.ndarray: ...
 

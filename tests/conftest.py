@@ -8,9 +8,7 @@ import tensorflow as tf
 from examples import datasets
 
 # a second virtual CPU, for the tests of strategies; it must be asked for before TensorFlow starts
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,7 @@ L = keras.layers
 
 def classifier(features=2, classes=3, loss="sparse_categorical_crossentropy", optimizer="sgd", **compiling):
     """A dense softmax classifier."""
-    model = keras.Sequential(
-        [keras.Input((features,)), L.Dense(8, activation="tanh"), L.Dense(classes, activation="softmax")]
-    )
+    model = keras.Sequential([keras.Input((features,)), L.Dense(8, activation="tanh"), L.Dense(classes, activation="softmax")])
     model.compile(optimizer, loss, **compiling)
     return model
 

@@ -8,15 +8,17 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
     {"types", "version"},  # 0
-    {"smoothing", "reweighting", "drawing", "pools", "history", "losses", "sources"},
-    {"probe"},
+    {"smoothing", "reweighting", "drawing", "pools", "history", "losses", "labels", "sources", "streams"},
+    {"probe", "inputs"},
     {"steps"},
     {"importance.uniform", "importance.oracle", "importance.lstm", "importance.gaussian"},
     {"importance"},
     {"chooser", "dataset"},
     {"sampler"},
+    {"stream_sampler"},
     {"callbacks"},
-    {"training"},  # 9
+    {"training"},
+    {"recipes"},  # 11
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -23,9 +23,7 @@ def few(monkeypatch, mnist):
 
 def test_the_example_prints_a_table_draws_a_plot_and_keeps_the_runs(few, tmp_path, capsys):
     plot, results = tmp_path / "errors.png", tmp_path / "runs.jsonl"
-    mnist_cnn.main(
-        ["--method", "uniform", "pcg", "--steps", "3", "--seed", "4", "--plot", str(plot), "--results", str(results)]
-    )
+    mnist_cnn.main(["--method", "uniform", "pcg", "--steps", "3", "--seed", "4", "--plot", str(plot), "--results", str(results)])
     printed = capsys.readouterr().out
     assert "uniform" in printed and "pcg" in printed and "ms a step" in printed and "sampler's share" in printed
     assert plot.read_bytes().startswith(b"\x89PNG")

@@ -29,9 +29,7 @@ class Twin:
         return rows, [len(self.losses[i]) for i in indices]
 
 
-losses = st.one_of(
-    st.floats(0, 100, width=32), st.just(0.0), st.just(float("nan")), st.just(float("inf")), st.just(-float("inf"))
-)
+losses = st.one_of(st.floats(0, 100, width=32), st.just(0.0), st.just(float("nan")), st.just(float("inf")), st.just(-float("inf")))
 
 
 @st.composite

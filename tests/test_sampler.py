@@ -25,6 +25,7 @@ class Given:
     """Scores by heart: one for each sample of the data set."""
 
     of = "loss"
+    uses_indices = False
     uses_labels = False
 
     def __init__(self, scores):
@@ -281,9 +282,7 @@ def test_scores_that_are_all_zero_are_uniform():
 def test_adaptive_smoothing_follows_the_mean_over_the_data_and_not_over_the_draws():
     """Losses 0 and 10, half and half: drawing mostly the 10s must not raise the mean above 5 (within 4 standard errors)."""
     losses = np.where(np.arange(200) % 2, 10.0, 0.0)
-    sampler = ImportanceSampler(
-        source(200), Given(losses), k=0.5, smoothing=adaptive(0.1, momentum=0.999), presample=200, seed=0
-    )
+    sampler = ImportanceSampler(source(200), Given(losses), k=0.5, smoothing=adaptive(0.1, momentum=0.999), presample=200, seed=0)
     share = 0
     for _ in range(400):
         draw = sampler.draw(50)
@@ -312,9 +311,7 @@ def test_a_users_own_loop(blobs):
     model = classifier()
     optimizer = keras.optimizers.SGD(0.5)
     each = keras.losses.SparseCategoricalCrossentropy(reduction=None)
-    sampler = ImportanceSampler(
-        ArraySource(x, y), importance=LSTM(history=3, units=4, jit_compile=False), presample=100, seed=0
-    )
+    sampler = ImportanceSampler(ArraySource(x, y), importance=LSTM(history=3, units=4, jit_compile=False), presample=100, seed=0)
     start = np.mean(each(y, model(x)))
     for _ in range(100):
         draw = sampler.draw(20)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from importance_sampling.sources import ArraySource, class_ids
+from importance_sampling.labels import class_ids
+from importance_sampling.sources import ArraySource, Weighted, split
 
 
 @pytest.mark.parametrize(
@@ -30,9 +31,19 @@ def test_reading_gives_copies_and_not_the_users_arrays():
     assert x.sum() == 0
 
 
-def test_a_slice_shares_memory():
+def test_parts_read_through_to_the_users_arrays():
     x = np.zeros((4, 2), np.float32)
-    part = ArraySource(x, np.arange(4)).slice(1, 3)
-    x[1] = 7
-    assert len(part) == 2 and list(part.targets) == [1, 2]
-    np.testing.assert_array_equal(part[np.array([0, 1])][0], [[7, 7], [0, 0]])
+    first, last = split(ArraySource(x, np.arange(4), np.array([1.0, 2.0, 3.0, 4.0])), 0.5)
+    x[3] = 7
+    assert (len(first), len(last)) == (2, 2) and list(last.targets) == [2, 3]
+    read, y, weights = last[np.array([1, 0])]
+    np.testing.assert_array_equal(read, [[7, 7], [0, 0]])
+    np.testing.assert_array_equal(y, [3, 2])
+    np.testing.assert_array_equal(weights, [4, 3])
+
+
+@pytest.mark.parametrize("own", [None, np.full((4, 3), 2.0)])
+def test_factors_multiply_the_weights(own):
+    source = Weighted(ArraySource(np.zeros(4), np.arange(4), own), np.array([1.0, 2.0, 3.0, 4.0]))
+    expected = [3.0, 1.0] if own is None else np.array([[6.0] * 3, [2.0] * 3])
+    np.testing.assert_array_equal(source[np.array([2, 0])][2], expected)

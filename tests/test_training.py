@@ -25,9 +25,10 @@ def recorded(training):
     prepare = training._prepare
 
     def prepared(*args):
-        prepare(*args)
+        prepared_for = prepare(*args)
         draw = training.sampler.draw
         training.sampler.draw = lambda b: draws.append(draw(b)) or draws[-1]
+        return prepared_for
 
     training._prepare = prepared
     return draws
@@ -339,7 +340,7 @@ def test_something_that_is_no_model_is_refused():
         ("pcg", dict(x=X, y=Y[:10]), r"must have the same length. Received: len\(x\)=20, len\(y\)=10"),
         ("pcg", dict(x=X, y=Y, sample_weight=np.ones(3)), r"Received: len\(x\)=20, len\(y\)=20, len\(sample_weight\)=3"),
         ("pcg", dict(x=X[:0], y=Y[:0]), "`x` must have at least one sample. Received: empty data"),
-        ("pcg", dict(x=X), "`x` and `y` must be arrays. Received: x=ndarray, y=NoneType"),
+        ("pcg", dict(x=X), "`x` and `y` must be given. Received: x=ndarray, y=NoneType"),
         ("pcg", dict(x=X, y=Y, batch_size=0), "`batch_size` must be a whole number >= 1. Received: batch_size=0"),
         (
             "pcg",

@@ -31,6 +31,7 @@ class PerClassGaussian:
         array([1., 0.])
     """
 
+    uses_indices = False
     uses_labels = True
 
     def __init__(self, decay=0.95, of="loss"):
@@ -42,8 +43,8 @@ class PerClassGaussian:
         self.of = of
 
     def build(self, size, classes, seed):
-        """Starts with nothing known of `classes` classes."""
-        self._sums = np.zeros((3, classes))  # discounted count, sum and sum of squares
+        """Starts with nothing known of `classes` classes; more are added when they come."""
+        self._sums = np.zeros((3, classes or 0))  # discounted count, sum and sum of squares
 
     @property
     def mean(self):
@@ -61,6 +62,7 @@ class PerClassGaussian:
 
     def score(self, pool):
         """Returns `(B,)` float64, the mean of each candidate's class."""
+        self._grow(pool.labels)
         return self.mean[pool.labels]
 
     def update(self, indices, labels, values):
@@ -74,10 +76,16 @@ class PerClassGaussian:
         values = np.asarray(values, np.float64)
         finite = np.isfinite(values)
         labels, values = labels[finite], values[finite]
+        self._grow(labels)
         classes = self._sums.shape[1]
         batch = np.stack([np.bincount(labels, v, classes) for v in (np.ones_like(values), values, values**2)])
         self._sums *= np.where(batch[0] > 0, self.decay, 1.0)
         self._sums += batch
+
+    def _grow(self, labels):
+        missing = int(labels.max(initial=-1)) + 1 - self._sums.shape[1]
+        if missing > 0:
+            self._sums = np.pad(self._sums, ((0, 0), (0, missing)))
 
     def get_state(self) -> State:
         return {"sums": self._sums.copy()}

@@ -69,6 +69,8 @@ class LSTM:
         self.jit_compile = jit_compile
         self._built_for = -1  # number of classes
 
+    uses_indices = True
+
     @property
     def uses_labels(self):
         return self.classes != 0
@@ -79,7 +81,9 @@ class LSTM:
         Raises:
             ValueError: the labels need more classes than the `classes` given to the constructor.
         """
-        if self.classes and classes > self.classes:
+        if classes is None and self.classes is None:
+            raise ValueError("`classes` must be given where the labels come with the batches. Received: classes=None")
+        if self.classes and classes and classes > self.classes:
             raise ValueError(f"`y` must be class ids in [0, {self.classes}). Received: y={classes - 1}")
         classes = classes if self.classes is None else self.classes
         network = _Network(self.history, self.units, self.embedding, classes, seed)

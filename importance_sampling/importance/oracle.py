@@ -36,6 +36,7 @@ class Oracle:
         Section 4 of arXiv:1706.00043 (oracle); arXiv:1803.00942 (gnorm).
     """
 
+    uses_indices = False
     uses_labels = False
 
     def __init__(self, model, score="loss", batch_size=128):

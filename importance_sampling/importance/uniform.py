@@ -21,6 +21,7 @@ class Uniform:
     """
 
     of = None
+    uses_indices = False
     uses_labels = False
 
     def build(self, size, classes, seed):

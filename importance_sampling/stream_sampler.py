@@ -1,0 +1,87 @@
+"""The sampler for batches without random access: the candidates are the samples that come next."""
+
+import keras
+import numpy as np
+
+from importance_sampling.chooser import Chooser
+from importance_sampling.labels import class_ids
+from importance_sampling.sampler import check_pooling, check_presample
+from importance_sampling.types import Pool
+
+
+class StreamSampler(Chooser):
+    """Draws from a stream of batches: gathers as many samples as the presample asks for, and chooses among them.
+
+    Args:
+        stream: a `BatchStream`.
+        importance: one that needs no history of single samples.
+        presample: B, the candidates of each draw.
+        k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
+
+    Raises:
+        ValueError: the importance needs to know a sample when it comes again.
+    """
+
+    def __init__(self, stream, importance, presample=1024, **settings):
+        super().__init__(importance, **settings)
+        check_pooling(presample, None)
+        if self.importance.uses_indices and not stream.indexed:
+            raise ValueError(
+                "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches without indices: a history of losses needs "
+                "to know a sample when it comes again. Pass arrays, an object with `__len__` and `__getitem__`, or "
+                f"Indexed(dataset.enumerate()...). Received: importance={type(self.importance).__name__}"
+            )
+        self.presample = presample
+        self.stream = stream
+        self._seen = 0
+        self.build(stream.size, stream.classes)
+
+    def check_batch_size(self, batch_size):
+        """Refuses a batch size above the presample.
+
+        Raises:
+            ValueError: it is.
+        """
+        check_presample(self.importance, self.presample, batch_size)
+
+    @property
+    def default_batch_size(self):
+        """That of the batches."""
+        return self.stream.batch_size
+
+    def steps(self, batch_size):
+        """Updates in an epoch: as many as there are batches.
+
+        Raises:
+            ValueError: their number is not known.
+        """
+        if self.stream.num_batches is None:
+            raise ValueError("`steps_per_epoch` must be given for batches without a known end. Received: steps_per_epoch=None")
+        return self.stream.num_batches
+
+    def example(self, batch_size):
+        """The batch that comes next, `(x, y, sample_weight)`; it is not used up."""
+        return self.stream.example()
+
+    def draw(self, batch_size):
+        """Chooses the samples of one step; see `ImportanceSampler.draw`. Without indices the samples are counted as they come.
+
+        Raises:
+            StopIteration: the stream has come to its end.
+        """
+        size = self.presample if self.importance.of else batch_size
+        batch, indices = self.stream.take(size)
+        indices = np.arange(self._seen, self._seen + size) if indices is None else indices
+        self._seen += size
+        return self.choose(pool_of(batch, self.importance, indices), batch_size)
+
+
+def pool_of(batch, importance, indices):
+    """A pool of samples that are in memory already, `(x, y, sample_weight)`."""
+    labels = class_ids(batch[1])[0] if importance.uses_labels else None
+    return Pool(indices, labels, read=lambda positions: tuple(take(part, positions) for part in batch))
+
+
+def take(part, positions):
+    """Some samples of a structure of arrays in memory, or None."""
+    return None if part is None else keras.tree.map_structure(lambda leaf: leaf[positions], part)

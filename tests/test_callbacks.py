@@ -1,0 +1,172 @@
+"""The drop-in callback: importance sampling inside a plain `model.fit`."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from importance_sampling import LSTM, ImportanceSampling, PerClassGaussian, with_indices
+from tests.models import classifier
+from tests.test_inputs import Batches
+from tests.test_training import Failing
+
+
+def choices(callback):
+    """Keeps every pool and draw of a callback from its first step on."""
+    seen, begin = [], callback.on_train_begin
+
+    def on_train_begin(logs=None):
+        begin(logs)
+        choose = callback.sampler.choose
+        callback.sampler.choose = lambda pool, b: seen.append((pool, choose(pool, b))) or seen[-1][1]
+
+    callback.on_train_begin = on_train_begin
+    return seen
+
+
+@pytest.mark.parametrize("importance", ["oracle", "gnorm", "pcg", "uniform"])
+@pytest.mark.parametrize("kind", ["arrays", "tf.data", "PyDataset", "generator"])
+def test_any_pipeline_trains_on_the_samples_chosen_from_its_batches(blobs, kind, importance):
+    """The model after training is that of `train_on_batch` on the chosen samples."""
+    x, y = blobs[0][:120], blobs[1][:120]
+    data = {
+        "arrays": lambda: dict(x=x, y=y, batch_size=40),
+        "tf.data": lambda: dict(x=tf.data.Dataset.from_tensor_slices((x, y)).batch(40)),
+        "PyDataset": lambda: dict(x=Batches(x, y)),
+        "generator": lambda: dict(x=((x[:40], y[:40]) for _ in range(9)), steps_per_epoch=3),
+    }[kind]()
+    model = classifier(metrics=["accuracy"])
+    callback = ImportanceSampling(batch_size=10, importance=importance, seed=0)
+    seen = choices(callback)
+    history = model.fit(**data, epochs=2, shuffle=False, callbacks=[callback], verbose=0)
+    assert list(history.history) == ["accuracy", "loss"]
+    assert len(seen) == int(model.optimizer.iterations) == (12 if kind == "PyDataset" else 6)
+    assert {(len(pool), len(draw)) for pool, draw in seen} == {(20 if kind == "PyDataset" else 40, 10)}
+
+    keras.utils.set_random_seed(0)
+    twin = classifier()
+    for _, draw in seen:
+        chosen_x, chosen_y, _ = draw.read()
+        twin.train_on_batch(chosen_x, chosen_y, sample_weight=draw.weights[:, None])
+    for a, b in zip(model.get_weights(), twin.get_weights()):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("importance", ["approx", "pcg"])
+def test_an_indexed_data_set_runs_what_keeps_a_history(blobs, importance):
+    x, y = blobs
+    model = classifier(optimizer=keras.optimizers.SGD(0.0))
+    expected = np.asarray(keras.losses.sparse_categorical_crossentropy(y, model(x)))
+    own = LSTM(history=2, units=4, jit_compile=False) if importance == "approx" else PerClassGaussian()
+    callback = ImportanceSampling(batch_size=20, importance=own, size=300, classes=3, seed=0)
+    dataset = with_indices(tf.data.Dataset.from_tensor_slices((x, y))).shuffle(300, seed=1).batch(100)
+    if importance == "pcg":  # needs labels, no indices: weights stay weights
+        dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(100)
+    model.fit(dataset, epochs=4, shuffle=False, callbacks=[callback], verbose=0)
+    if importance == "approx":
+        losses, count = own.losses.window(np.arange(300))
+        assert count.sum() > 150
+        for i in np.flatnonzero(count):
+            np.testing.assert_allclose(losses[i, : count[i]], expected[i], rtol=1e-4)
+    else:
+        assert own.mean.shape == (3,) and np.all(np.isfinite(own.mean))
+
+
+def test_weights_given_to_fit_count(blobs):
+    """With weight 0 for two of three classes, the oracle chooses only the third."""
+    x, y = blobs
+    callback = ImportanceSampling(batch_size=20, smoothing=0.0, seed=0)
+    seen = choices(callback)
+    classifier().fit(x, y, batch_size=100, sample_weight=(y == 1).astype("float32"), callbacks=[callback], verbose=0)
+    assert all(np.all(draw.read()[1] == 1) for _, draw in seen)
+
+
+@pytest.mark.parametrize("compiling", [{"steps_per_execution": 2}, {"run_eagerly": True}, {"jit_compile": True}])
+def test_modes_of_compile_choose_the_same(blobs, compiling):
+    x, y = blobs
+    chosen = []
+    for options in ({}, compiling):
+        keras.utils.set_random_seed(0)
+        callback = ImportanceSampling(batch_size=20, seed=0)
+        seen = choices(callback)
+        classifier(**options).fit(x, y, batch_size=100, shuffle=False, epochs=2, callbacks=[callback], verbose=0)
+        chosen.append(np.concatenate([draw.indices for _, draw in seen]))
+    np.testing.assert_array_equal(*chosen)
+
+
+def test_a_last_batch_smaller_than_the_choice_is_drawn_from_with_repetition(blobs):
+    x, y = blobs[0][:110], blobs[1][:110]
+    callback = ImportanceSampling(batch_size=20, seed=0)
+    seen = choices(callback)
+    classifier().fit(x, y, batch_size=50, callbacks=[callback], verbose=0)
+    assert [(len(pool), len(draw)) for pool, draw in seen] == [(50, 20), (50, 20), (10, 20)]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("on purpose"), KeyboardInterrupt()])
+@pytest.mark.parametrize("fitted_before", [False, True])
+def test_the_model_is_left_as_it_was_found(blobs, error, fitted_before):
+    x, y = blobs
+    model = classifier()
+    if fitted_before:
+        model.fit(x, y, verbose=0)
+    found = model.train_function
+    callbacks = [ImportanceSampling(batch_size=10, seed=0), *([Failing(error)] if error else [])]
+    if error is None:
+        model.fit(x, y, batch_size=50, callbacks=callbacks, verbose=0)
+    else:
+        with pytest.raises(type(error)):
+            model.fit(x, y, batch_size=50, callbacks=callbacks, verbose=0)
+    assert model.train_function is found if fitted_before else "importance_sampling" not in model.train_function.__module__
+    assert "compute_loss" not in vars(model)
+    before = int(model.optimizer.iterations)
+    model.fit(x, y, batch_size=100, verbose=0)
+    assert int(model.optimizer.iterations) == before + 3
+
+
+def test_an_error_inside_the_step_leaves_the_model_too(blobs):
+    x, y = blobs
+
+    class Broken(PerClassGaussian):
+        def score(self, pool):
+            raise RuntimeError("on purpose")
+
+    model = classifier()
+    model.fit(x, y, verbose=0)
+    found = model.train_function
+    with pytest.raises(RuntimeError, match="on purpose"):
+        model.fit(x, y, batch_size=50, callbacks=[ImportanceSampling(10, Broken(), seed=0)], verbose=0)
+    assert model.train_function is found
+
+
+X, Y = np.zeros((60, 2), np.float32), np.arange(60) % 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (dict(batch_size=0), "`batch_size` must be a whole number >= 1. Received: batch_size=0"),
+        (dict(batch_size=8, importance="aprox"), "`importance` must be one of"),
+        (dict(batch_size=8, k=2), "`k` must be a finite number <= 1"),
+        (dict(batch_size=8, smoothing=-1), "`smoothing` must be >= 0"),
+    ],
+)
+def test_bad_settings_are_refused_at_once(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        ImportanceSampling(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (dict(batch_size=40), "`batch_size` of ImportanceSampling must be at most that of fit. Received: 40 of 30"),
+        (dict(batch_size=8, importance="approx"), "`size` must be given for an importance that keeps a history"),
+        (dict(batch_size=8, importance="approx", size=60, classes=3), r"`x` must give batches \(x, y, indices\)"),
+    ],
+)
+def test_bad_data_are_refused_before_the_first_step(arguments, text):
+    model = classifier()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=text):
+        model.fit(X, Y, batch_size=30, callbacks=[ImportanceSampling(**arguments)], verbose=0)
+    for ours, theirs in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,279 @@
+"""What `fit` takes: each kind of data trains as the arrays it stands for."""
+
+import threading
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from importance_sampling import LSTM, ImportanceTraining, Indexed, ItemSource
+from importance_sampling.sources import ArraySource
+from tests.models import classifier
+from tests.test_training import recorded
+
+N, B = 120, 20
+
+
+@pytest.fixture
+def data(blobs):
+    return blobs[0][:N], blobs[1][:N]
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y, self.passes = x, y, 0
+
+    def __len__(self):
+        return -(-N // B)
+
+    def __getitem__(self, i):
+        return self.x[i * B : (i + 1) * B], self.y[i * B : (i + 1) * B]
+
+    def on_epoch_end(self):
+        self.passes += 1
+
+
+class Items:
+    """The samples of a data loader of some other library."""
+
+    def __init__(self, *columns):
+        self.columns, self.read = columns, []
+
+    def __len__(self):
+        return len(self.columns[0])
+
+    def __getitem__(self, i):
+        assert isinstance(i, int)
+        self.read.append(i)
+        return tuple(column[i] for column in self.columns) if len(self.columns) > 1 else self.columns[0][i]
+
+
+def on_disk(folder, x, y):
+    with h5py.File(folder / "data.h5", "w") as file:
+        file["x"], file["y"] = x, y
+    file = h5py.File(folder / "data.h5")
+    return file["x"], file["y"]
+
+
+def memory_map(folder, x, y):
+    np.save(folder / "x.npy", x)
+    return np.load(folder / "x.npy", mmap_mode="r"), y
+
+
+def frames(folder, x, y):
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(x), pandas.Series(y)
+
+
+RANDOM_ACCESS = {
+    "arrays": lambda folder, x, y: (x, y),
+    "tensors": lambda folder, x, y: (tf.constant(x), tf.constant(y)),
+    "float64": lambda folder, x, y: (x.astype(np.float64), y),
+    "hdf5": on_disk,
+    "memory map": memory_map,
+    "pandas": frames,
+    "items": lambda folder, x, y: (Items(x, y), None),
+    "items and targets": lambda folder, x, y: (Items(x), y),
+}
+
+
+@pytest.mark.parametrize("importance", ["uniform", "oracle"])
+@pytest.mark.parametrize("kind", RANDOM_ACCESS)
+def test_random_access_trains_as_arrays_do(data, tmp_path, kind, importance):
+    """The same seed draws the same samples: the weights after training are the same, bit for bit."""
+    weights = []
+    for make in (RANDOM_ACCESS["arrays"], RANDOM_ACCESS[kind]):
+        keras.utils.set_random_seed(0)
+        x, y = make(tmp_path, *data)
+        model = classifier(metrics=["accuracy"])
+        training = ImportanceTraining(model, importance, presample=60, seed=1)
+        history = training.fit(x, y, batch_size=B, epochs=2, validation_split=0.25, verbose=0)
+        weights.append((model.get_weights(), history.history))
+    (ours, history), (theirs, expected) = weights
+    for a, b in zip(ours, theirs):
+        np.testing.assert_array_equal(a, b)
+    assert history == expected
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "memory map", "items and targets"])
+def test_approx_needs_only_the_targets_before_it_reads(data, tmp_path, kind):
+    x, y = RANDOM_ACCESS[kind](tmp_path, *data)
+    training = ImportanceTraining(classifier(), LSTM(history=2, units=4, jit_compile=False), presample=60, seed=0)
+    draws = recorded(training)
+    training.fit(x, y, batch_size=B, verbose=0)
+    assert len(draws) == 6
+    if kind == "items and targets":
+        drawn = np.concatenate([draw.indices for draw in draws])
+        looked_at = 2 * B  # for shapes and to build the model
+        assert x.read[looked_at:][-len(drawn) :] == drawn.tolist() and len(x.read) <= len(drawn) + 3 * B + 1
+
+
+def streams(x, y):
+    dataset = tf.data.Dataset.from_tensor_slices((x, y))
+    return {
+        "tf.data": lambda: dataset.batch(B),
+        "indexed": lambda: dataset.enumerate().batch(B),
+        "PyDataset": lambda: Batches(x, y),
+        "generator": lambda: iter([(x[i : i + B], y[i : i + B]) for i in range(0, N, B)] * 20),
+    }
+
+
+@pytest.mark.parametrize("importance", ["uniform", "oracle", "gnorm", "pcg"])
+@pytest.mark.parametrize("kind", ["tf.data", "PyDataset", "generator"])
+def test_batches_train(data, kind, importance):
+    """As many updates as there are batches; the batch size is that of the batches, the pool has as many as the presample asks."""
+    x, y = data
+    model = classifier(optimizer=keras.optimizers.SGD(0.3), metrics=["accuracy"])
+    start = model.evaluate(x, y, verbose=0)[0]
+    training = ImportanceTraining(model, importance, presample=60, seed=0)
+    draws = recorded(training)
+    steps = 6 if kind == "generator" else None
+    history = training.fit(streams(x, y)[kind](), epochs=5, steps_per_epoch=steps, verbose=0)
+    assert int(model.optimizer.iterations) == 30 == len(draws)
+    assert {(len(draw), draw.presample) for draw in draws} == {(B, B if importance == "uniform" else 60)}
+    assert list(history.history) == ["accuracy", "loss"]
+    assert model.evaluate(x, y, verbose=0)[0] < 0.8 * start
+
+
+def test_uniform_over_a_data_set_is_plain_fit_on_it(data):
+    x, y = data
+    dataset = tf.data.Dataset.from_tensor_slices((x, y, np.linspace(0.5, 2, N).astype("float32"))).batch(B)
+    weights = []
+    for wrap in (lambda model: model.fit, lambda model: ImportanceTraining(model, "uniform").fit):
+        keras.utils.set_random_seed(0)
+        model = classifier(optimizer="adam")
+        wrap(model)(dataset, epochs=3, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_approx_on_indexed_batches(data):
+    """The history belongs to the samples, whatever order they come in."""
+    x, y = data
+    model = classifier(optimizer=keras.optimizers.SGD(0.0))
+    expected = np.asarray(keras.losses.sparse_categorical_crossentropy(y, model(x)))
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).enumerate().shuffle(N, seed=1).batch(B)
+    training = ImportanceTraining(model, LSTM(history=2, units=4, jit_compile=False), presample=60, seed=0)
+    training.fit(Indexed(dataset, size=N, classes=3), epochs=4, verbose=0)
+    losses, count = training.sampler.importance.losses.window(np.arange(N))
+    assert count.sum() > 100
+    for i in np.flatnonzero(count):
+        np.testing.assert_allclose(losses[i, : count[i]], expected[i], rtol=1e-4)
+
+
+def test_a_pydataset_is_told_of_its_epochs_and_shuffled(data):
+    batches = Batches(*data)
+    training = ImportanceTraining(classifier(), "uniform", seed=0)
+    draws = recorded(training)
+    training.fit(batches, epochs=3, verbose=0)
+    assert batches.passes == 2
+    orders = [np.concatenate([draw.read()[1] for draw in draws[i : i + 6]]) for i in (0, 6, 12)]
+    assert not all(np.array_equal(orders[0], order) for order in orders)
+
+
+def test_class_weight_goes_with_batches(data):
+    x, y = data
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(B)
+    losses = []
+    for fit in (
+        lambda model: model.fit(dataset, class_weight={0: 5.0, 1: 1.0, 2: 0.5}, shuffle=False, verbose=0),
+        lambda model: ImportanceTraining(model, "uniform").fit(dataset, class_weight={0: 5.0, 2: 0.5}, verbose=0),
+    ):
+        keras.utils.set_random_seed(0)
+        losses.append(fit(classifier()).history["loss"][0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_hdf5_is_never_read_as_a_whole(data, tmp_path, monkeypatch):
+    x, y = on_disk(tmp_path, *data)
+    largest, read = [], h5py.Dataset.__getitem__
+
+    def counting(self, index):
+        found = read(self, index)
+        if self.name == "/x":
+            largest.append(len(found))
+        return found
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", counting)
+    ImportanceTraining(classifier(), "pcg", presample=60, seed=0).fit(x, y, batch_size=B, validation_split=0.2, verbose=0)
+    assert 0 < max(largest) <= B
+
+
+def test_a_failing_source_surfaces_as_its_own_error_with_the_index(data):
+    class Broken(Items):
+        def __getitem__(self, i):
+            if len(self.read) > 70:
+                raise LookupError("the disk is gone")
+            return super().__getitem__(i)
+
+    model, threads = classifier(), threading.active_count()
+    model.fit(*data, verbose=0)
+    with pytest.raises(LookupError, match="the disk is gone") as caught:
+        ImportanceTraining(model, "uniform", seed=0).fit(Broken(*data), batch_size=B, epochs=9, verbose=0)
+    assert any("reading sample" in note and "of Broken" in note for note in caught.value.__notes__)
+    assert threading.active_count() <= threads + 1  # TensorFlow keeps one of its own
+
+
+def test_a_generator_that_ends_interrupts_training_as_in_keras(data):
+    x, y = data
+    few = iter([(x[:B], y[:B])] * 3)
+    with pytest.warns(UserWarning, match="ran out of data"):
+        ImportanceTraining(classifier(), "uniform").fit(few, steps_per_epoch=10, epochs=2, verbose=0)
+
+
+def test_item_sources_stack_nested_samples():
+    source = ItemSource([({"a": np.ones(2) * i, "b": i}, float(i), 0.5) for i in range(5)])
+    x, y, weights = source[np.array([3, 1])]
+    np.testing.assert_array_equal(x["a"], [[3, 3], [1, 1]])
+    np.testing.assert_array_equal(x["b"], [3, 1])
+    np.testing.assert_array_equal(y, [3, 1])
+    np.testing.assert_array_equal(weights, [0.5, 0.5])
+    assert x["a"].dtype == np.float32
+
+
+def test_hdf5_indices_may_repeat_and_fall(data, tmp_path):
+    source = ArraySource(*on_disk(tmp_path, *data))
+    x, y, _ = source[np.array([7, 3, 7, 0])]
+    np.testing.assert_array_equal(x, data[0][[7, 3, 7, 0]])
+    np.testing.assert_array_equal(y, data[1][[7, 3, 7, 0]])
+
+
+X, Y = np.zeros((N, 2), np.float32), np.arange(N) % 3
+
+
+@pytest.mark.parametrize(
+    ("importance", "x", "arguments", "text"),
+    [
+        ("approx", lambda: streams(X, Y)["tf.data"](), {}, "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches"),
+        (
+            "approx",
+            lambda: Indexed(streams(np.arange(N), Y)["indexed"](), size=N),
+            {},
+            "`classes` must be given where the labels come with",
+        ),
+        ("oracle", lambda: streams(X, Y)["tf.data"](), dict(y=Y), "`y` must come with the batches of `x`"),
+        ("oracle", lambda: streams(X, Y)["PyDataset"](), dict(sample_weight=Y), "`sample_weight` must come with the batches"),
+        ("oracle", lambda: streams(X, Y)["PyDataset"](), dict(batch_size=5), "`batch_size` must not be given: `x`, a Batches"),
+        ("oracle", lambda: streams(X, Y)["tf.data"](), dict(validation_split=0.1), "`validation_split` needs arrays"),
+        ("oracle", lambda: streams(X, Y)["generator"](), {}, "`steps_per_epoch` must be given for batches without a known end"),
+        ("oracle", lambda: iter([]), {}, "`x` must have at least one batch. Received: empty data"),
+        ("oracle", lambda: tf.data.Dataset.from_tensor_slices(X).batch(5), {}, r"must give batches as \(x, y\) or"),
+        ("approx", lambda: Items(X, Y), {}, "`y` must be given for an importance that tells classes apart"),
+        ("oracle", lambda: Items(X), {}, r"`x` must give samples as \(x, y\) or \(x, y, sample_weight\), or `y` must be given"),
+        ("oracle", lambda: Items(X), dict(y=Y[:7]), r"must have the same length. Received: len\(x\)=120, len\(y\)=7"),
+        ("oracle", lambda: Items([], []), {}, "`x` must have at least one sample"),
+        ("oracle", lambda: X, dict(y=(Y, Y), class_weight={0: 2.0}), "`class_weight` must go with one output. Received: y=tuple"),
+        ("oracle", lambda: Items(X, Y), dict(class_weight={0: 2.0}), "`y` must be given with `class_weight`"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_the_first_step(importance, x, arguments, text):
+    model = classifier()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=text):
+        ImportanceTraining(model, importance, presample=60).fit(x(), verbose=0, **arguments)
+    for ours, theirs in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(ours, theirs)
