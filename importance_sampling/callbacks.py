@@ -71,7 +71,8 @@ class Engine(keras.callbacks.Callback):
         trained = time.perf_counter()
         self._chooser.update(draw, losses, gnorms)
         spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
-        self.seconds = {name: sum(pair) for name, *pair in zip(self.seconds, self.seconds.values(), spent)}
+        for name, duration in zip(self.seconds, spent):
+            self.seconds[name] += duration
         return logs
 
 

@@ -293,6 +293,12 @@ def test_losses_that_become_nan_do_not_enter_the_history(blobs):
     assert np.all(np.isfinite(losses)) and count[::3].sum() == 0 and count.sum() > 100
 
 
+def test_it_tells_where_the_time_went(blobs):
+    training = ImportanceTraining(classifier(), "oracle", presample=64, seed=0)
+    training.fit(*blobs, batch_size=32, verbose=0)
+    assert list(training.seconds) == ["draw", "read", "step", "update"] and all(s > 0 for s in training.seconds.values())
+
+
 def test_recipes_are_compositions(blobs):
     x, y = blobs
     model = classifier()
