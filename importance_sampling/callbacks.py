@@ -1,135 +1,24 @@
-"""The engine: lets Keras's own `fit` train on chosen samples and tells the sampler what they lost.
-
-`Model.fit` calls `model.train_function(iterator)` for every step. The engine puts a function of its own there just before,
-and that function first puts back what was there: between steps, and whatever exception ends them, the model is as it was
-found. The function gets the samples of the step, runs the model's own `train_step`, and gives the losses to the sampler.
-
-Two ways of getting the samples: `DrawingEngine` lets a sampler draw them and hands them to the data set that `fit` iterates
-over; `ImportanceSampling` chooses them out of the batch that `fit` brings.
-"""
-
-import time
+"""The drop-in callback: importance sampling inside the `model.fit` that a user has."""
 
 import keras
 import numpy as np
 
 from importance_sampling import importance as importances
 from importance_sampling.chooser import Chooser
+from importance_sampling.engine import Engine
 from importance_sampling.sampler import check_batch_size
 from importance_sampling.steps import TrainStep
 from importance_sampling.stream_sampler import pool_of
 
 
-class Engine(keras.callbacks.Callback):
-    """Swaps the train function of the model for each step.
-
-    Attributes:
-        seconds: where the steps spent their time: dictionary of `"draw"`, `"read"`, `"step"` and `"update"`.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.seconds = {"draw": 0.0, "read": 0.0, "step": 0.0, "update": 0.0}
-        self._found = None
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self._found = self.model.train_function
-        self.model.train_function = self._train_function
-
-    def on_train_end(self, logs=None):
-        self.close()
-
-    def close(self):
-        """Leaves the model as it was found."""
-        if self._found is not None:
-            self.model.train_function, self._found = self._found, None
-
-    def _train_function(self, iterator):
-        """Runs the steps of one execution, fewer where the epoch ends. Returns the logs of the last."""
-        self.model.train_function, self._found = self._found, None
-        logs = None
-        for _ in range(self._steps()):
-            try:
-                logs = self._train_once(iterator)
-            except StopIteration:
-                if logs is None:
-                    raise
-                break
-        return logs
-
-    def _steps(self):
-        return self.model.steps_per_execution
-
-    def _train_once(self, iterator):
-        start = time.perf_counter()
-        draw = self._draw(iterator)
-        drawn = time.perf_counter()
-        batch = self._read(draw, iterator)
-        read = time.perf_counter()
-        logs, per_sample = self._step(*batch, draw.weights)
-        losses, gnorms = (_unweighted(values, draw) for values in per_sample)
-        trained = time.perf_counter()
-        self._chooser.update(draw, losses, gnorms)
-        spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
-        for name, duration in zip(self.seconds, spent):
-            self.seconds[name] += duration
-        return logs
-
-
-class DrawingEngine(Engine):
-    """Trains on the draws of a sampler.
-
-    Args:
-        step: the `TrainStep` of the model.
-        sampler: an `ImportanceSampler` or `StreamSampler`.
-        feed: the `Feed` of the data set that `fit` iterates over.
-        batch_size: b.
-        steps_per_epoch: updates in each epoch.
-    """
-
-    def __init__(self, step, sampler, feed, batch_size, steps_per_epoch):
-        super().__init__()
-        self._step = step
-        self._chooser = sampler
-        self._feed = feed
-        self._batch_size = batch_size
-        self._steps_per_epoch = steps_per_epoch
-
-    def on_train_begin(self, logs=None):
-        x, y, _ = self._chooser.example(self._batch_size)
-        self._step.prepare(x, y)
-        self._feed.open()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._left = self._steps_per_epoch
-
-    def close(self):
-        """Leaves the model as it was found. Also called when training ends by an exception."""
-        self._feed.close()
-        super().close()
-
-    def _steps(self):
-        return min(super()._steps(), self._left)
-
-    def _draw(self, iterator):
-        self._left -= 1
-        try:
-            return self._chooser.draw(self._batch_size)
-        except StopIteration:
-            self._feed.close()  # `fit` now drops its iterator, which must not go on waiting for a batch
-            raise
-
-    def _read(self, draw, iterator):
-        self._feed.put(draw.read())
-        return keras.utils.unpack_x_y_sample_weight(next(iterator))
-
-
 class ImportanceSampling(Engine):
     """Importance sampling inside a plain `model.fit`: each batch of `fit` is the pool that the training batch is chosen from.
 
-    Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever.
+    Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever;
+    only for `"approx"` the place of the sample weights is taken by indices.
     Give `fit` the size of the pool as its batch size, and the callback that of the training batch. An epoch then has
-    `N / fit's batch size` updates. The model is left as it was found, also after an exception.
+    `N / fit's batch size` updates. The model is left as it was found, also after an exception; on another model the callback
+    starts anew.
 
     Args:
         batch_size: b, how many samples of each batch of `fit` are trained on; at most fit's own batch size.
@@ -175,7 +64,7 @@ class ImportanceSampling(Engine):
         self._importance = importance
         self._batch_size = batch_size
         self._size, self._classes = size, classes
-        self._chooser = None
+        self._chooser = self._model_of_step = None
         self._seen = 0
 
     @property
@@ -184,7 +73,8 @@ class ImportanceSampling(Engine):
         return self._chooser
 
     def on_train_begin(self, logs=None):
-        if self._chooser is None:
+        super().on_train_begin(logs)
+        if self._chooser is None or self._model_of_step is not self.model:
             importance = importances.resolve(self._importance, self.model)
             if importance.uses_indices and self._size is None:
                 raise ValueError(
@@ -194,11 +84,14 @@ class ImportanceSampling(Engine):
             self._chooser = Chooser(importance, **self._settings)
             self._chooser.build(self._size, self._classes)
             self._step = TrainStep(self.model, gnorm=importance.of == "gnorm")
+            self._model_of_step = self.model
         self._prepared = False
 
     def _draw(self, iterator):
         batch = keras.utils.unpack_x_y_sample_weight(next(iterator))
         x, y, own = (None if part is None else keras.tree.map_structure(np.asarray, part) for part in batch)
+        if y is None:
+            raise ValueError("`x` must give batches with targets: losses are taken apart by sample. Received: y=None")
         found = len(keras.tree.flatten(x)[0])
         indices = np.arange(self._seen, self._seen + found)
         self._seen += found
@@ -229,18 +122,15 @@ def with_indices(dataset):
         dataset: a `tf.data.Dataset` of single samples `(x, y)`, before it is shuffled and batched.
 
     Returns:
-        A `tf.data.Dataset` of `(x, y, index)`.
+        A `tf.data.Dataset` of `(x, y, index)`. It is for training alone: in validation data the indices would be sample weights.
+
+    Raises:
+        ValueError: the samples are not `(x, y)`.
 
     Example:
         >>> import tensorflow as tf
         >>> dataset = with_indices(tf.data.Dataset.from_tensor_slices(([[1.0], [2.0]], [0, 1]))).shuffle(2).batch(2)
     """
+    if not (isinstance(dataset.element_spec, tuple) and len(dataset.element_spec) == 2):
+        raise ValueError(f"`dataset` must give samples (x, y). Received: {dataset.element_spec}")
     return dataset.enumerate().map(lambda index, sample: (*sample, index))
-
-
-def _unweighted(values, draw):
-    """What each sample contributed without its importance weight, `(b,)`; NaN where that weight is 0."""
-    if values is None:
-        return None
-    contributions = np.asarray(values, np.float64)
-    return np.divide(contributions, draw.weights, out=np.full(len(draw), np.nan), where=draw.weights > 0)

@@ -123,9 +123,11 @@ def unchanged(model):
     states = [v for v in model.non_trainable_variables if not v.dtype.startswith(("float", "bfloat"))]
     variables = [*model.metrics_variables, *states]
     values = [tf.identity(v.value) for v in variables]
-    yield
-    for variable, value in zip(variables, values):
-        variable.assign(value)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values):
+            variable.assign(value)
 
 
 def _takes(method, name):

@@ -35,7 +35,8 @@ class Indexed:
 class BatchStream:
     """A `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator of batches, as a queue of samples.
 
-    What repeats is read again and again, a `PyDataset` with its batches in a new order each time. A generator is read once.
+    What repeats is read again and again, a `PyDataset` with its batches in a new order each time, by one thread. A generator is
+    read once; what is left of it when a pool cannot be filled any more is not used.
 
     Args:
         batches: gives `(x, y)` or `(x, y, sample_weight)` with the samples of a batch along the first axis; or `Indexed`.
@@ -54,6 +55,7 @@ class BatchStream:
         self._change = change
         self.num_batches = _num_batches(batches)
         self._iterator = _endless(batches, shuffle, rng)
+        self._shapes = None
         self._waiting = []  # batches that were read and not taken
         try:
             first = self._read()
@@ -64,8 +66,11 @@ class BatchStream:
 
     def example(self):
         """The batch that comes next, `(x, y, sample_weight)`; it is not taken."""
-        if not self._waiting:
-            self._waiting.append(self._read())
+        try:
+            if not self._waiting:
+                self._waiting.append(self._read())
+        except StopIteration:
+            raise ValueError("`x` must have at least one batch. Received: a generator that has come to its end") from None
         return _three(self._waiting[0][1])
 
     def take(self, count):
@@ -74,8 +79,10 @@ class BatchStream:
         Raises:
             StopIteration: a generator has no more.
         """
-        while sum(map(_size, self._waiting)) < count:
+        available = sum(map(_size, self._waiting))
+        while available < count:
             self._waiting.append(self._read())
+            available += _size(self._waiting[-1])
         joined = keras.tree.map_structure(lambda *leaves: np.concatenate(leaves), *self._waiting)
         rest = keras.tree.map_structure(lambda leaf: leaf[count:], joined)
         self._waiting = [rest] if _size(rest) else []
@@ -87,7 +94,15 @@ class BatchStream:
         element = next(self._iterator)
         indices, batch = element if self.indexed else ((), element)
         batch = self._change(_three(_as_batch(batch)))
-        return keras.tree.map_structure(np.asarray, indices), tuple(part for part in batch if part is not None)
+        batch = tuple(part for part in batch if part is not None)
+        shapes = keras.tree.map_structure(lambda leaf: leaf.shape[1:], keras.tree.flatten(batch))
+        self._shapes = self._shapes or shapes
+        if shapes != self._shapes:
+            raise ValueError(
+                "`x` must give samples of one shape, since a pool gathers several batches: pad them, or use the "
+                f"ImportanceSampling callback. Received: shapes {shapes} after {self._shapes}"
+            )
+        return keras.tree.map_structure(np.asarray, indices), batch
 
 
 def is_stream(x):

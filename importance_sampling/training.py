@@ -7,9 +7,9 @@ import numpy as np
 
 from importance_sampling import importance as importances
 from importance_sampling import smoothing as smoothings
-from importance_sampling.callbacks import DrawingEngine
 from importance_sampling.chooser import check_settings
 from importance_sampling.dataset import Feed, ordered_dataset, plain_dataset
+from importance_sampling.engine import DrawingEngine, refuse_several_devices
 from importance_sampling.inputs import by_class, refuse_with_batches, source_of
 from importance_sampling.labels import check_outputs
 from importance_sampling.sampler import ImportanceSampler, check_pooling
@@ -140,10 +140,9 @@ class ImportanceTraining:
         """
         if not self.model.compiled:
             raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
-        replicas = self.model.distribute_strategy.num_replicas_in_sync
-        if replicas > 1:
-            raise ValueError(f"`model` must be on one device. Received: a strategy with {replicas} replicas")
+        refuse_several_devices(self.model)
         validation_split = 0.0 if validation_data is not None else validation_split
+        class_weight = None if class_weight is None else dict(class_weight)
         data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
         if is_stream(x):
             refuse_with_batches(x, y, sample_weight, batch_size, validation_split)
@@ -198,11 +197,13 @@ class ImportanceTraining:
 
         Nothing of what was learnt is lost where anything is refused. Returns the batch size and the steps of an epoch.
         """
-        kept = self._data is not None and _same(data, self._data)
+        kept = self._data is not None and self._restored is None and _same(data, self._data)
         sampler = self.sampler if kept else make(np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
         batch_size = sampler.default_batch_size if batch_size is None else batch_size
         sampler.check_batch_size(batch_size)
-        steps = steps_per_epoch or sampler.steps(batch_size)
+        if steps_per_epoch is not None and steps_per_epoch < 1:
+            raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
+        steps = sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
         if not kept:
             if self._restored is not None:
                 sampler.set_state(self._restored["sampler"])

@@ -16,8 +16,8 @@ TIERS = [
     {"chooser", "dataset"},
     {"sampler"},
     {"stream_sampler"},
-    {"callbacks"},
-    {"training"},
+    {"engine"},
+    {"callbacks", "training"},
     {"recipes"},  # 11
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

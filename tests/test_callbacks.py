@@ -64,12 +64,13 @@ def test_an_indexed_data_set_runs_what_keeps_a_history(blobs, importance):
         dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(100)
     model.fit(dataset, epochs=4, shuffle=False, callbacks=[callback], verbose=0)
     if importance == "approx":
-        losses, count = own.losses.window(np.arange(300))
+        losses, count = callback.sampler.importance.losses.window(np.arange(300))
         assert count.sum() > 150
         for i in np.flatnonzero(count):
             np.testing.assert_allclose(losses[i, : count[i]], expected[i], rtol=1e-4)
     else:
-        assert own.mean.shape == (3,) and np.all(np.isfinite(own.mean))
+        mean = callback.sampler.importance.mean
+        assert mean.shape == (3,) and np.all(np.isfinite(mean))
 
 
 def test_weights_given_to_fit_count(blobs):
@@ -136,6 +137,44 @@ def test_an_error_inside_the_step_leaves_the_model_too(blobs):
     with pytest.raises(RuntimeError, match="on purpose"):
         model.fit(x, y, batch_size=50, callbacks=[ImportanceSampling(10, Broken(), seed=0)], verbose=0)
     assert model.train_function is found
+
+
+def test_one_callback_on_two_models_trains_each(blobs):
+    x, y = blobs
+    callback, models = ImportanceSampling(10, seed=0), [classifier(), classifier()]
+    for model in models:
+        model.fit(x, y, batch_size=50, callbacks=[callback], verbose=0)
+    assert [int(model.optimizer.iterations) for model in models] == [6, 6]
+
+
+def test_an_exception_of_another_callback_just_before_a_step_does_no_harm_later(blobs):
+    x, y = blobs
+
+    class Early(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 1:
+                raise KeyboardInterrupt
+
+    model, callback = classifier(), ImportanceSampling(10, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, batch_size=50, callbacks=[callback, Early()], verbose=0)
+    model.fit(x, y, batch_size=50, callbacks=[callback], verbose=0)
+    assert "importance_sampling" not in model.train_function.__module__
+    before = int(model.optimizer.iterations)
+    model.fit(x, y, batch_size=100, verbose=0)
+    assert int(model.optimizer.iterations) == before + 3
+
+
+def test_a_model_on_several_devices_is_refused():
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = classifier()
+    with pytest.raises(ValueError, match="`model` must be on one device"):
+        model.fit(X, Y, batch_size=30, callbacks=[ImportanceSampling(8)], verbose=0)
+
+
+def test_indices_do_not_go_with_weights():
+    with pytest.raises(ValueError, match=r"`dataset` must give samples \(x, y\)"):
+        with_indices(tf.data.Dataset.from_tensor_slices((X, Y, Y)))
 
 
 X, Y = np.zeros((60, 2), np.float32), np.arange(60) % 3

@@ -225,6 +225,29 @@ def test_a_generator_that_ends_interrupts_training_as_in_keras(data):
         ImportanceTraining(classifier(), "uniform").fit(few, steps_per_epoch=10, epochs=2, verbose=0)
 
 
+def test_a_generator_that_has_ended_is_refused(data):
+    x, y = data
+    few = iter([(x[:B], y[:B])] * 3)
+    training = ImportanceTraining(classifier(), "uniform")
+    training.fit(few, steps_per_epoch=3, verbose=0)
+    with pytest.raises(ValueError, match="a generator that has come to its end"):
+        training.fit(few, steps_per_epoch=3, verbose=0)
+
+
+def test_batches_of_varying_shape_are_refused(data):
+    varying = iter([(np.zeros((8, width)), np.zeros(8)) for width in (3, 4)])
+    model = keras.Sequential([keras.Input((None,)), keras.layers.Embedding(2, 2), keras.layers.GlobalMaxPooling1D()])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="`x` must give samples of one shape"):
+        ImportanceTraining(model, "pcg", presample=16).fit(varying, steps_per_epoch=3, verbose=0)
+
+
+def test_labels_above_the_classes_are_refused(data):
+    dataset = tf.data.Dataset.from_tensor_slices(data).enumerate().batch(B)
+    with pytest.raises(ValueError, match="`y` must be class ids below `classes`, 2. Received: y=2"):
+        ImportanceTraining(classifier(), presample=60).fit(Indexed(dataset, size=N, classes=2), verbose=0)
+
+
 def test_item_sources_stack_nested_samples():
     source = ItemSource([({"a": np.ones(2) * i, "b": i}, float(i), 0.5) for i in range(5)])
     x, y, weights = source[np.array([3, 1])]

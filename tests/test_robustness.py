@@ -259,14 +259,37 @@ def test_lists_of_the_same_arrays_are_the_same_data(blobs):
     assert training.sampler is not sampler
 
 
-def test_a_refused_fit_loses_nothing(blobs):
+@pytest.mark.parametrize("importance", ["pcg", LSTM(history=2, units=4, jit_compile=False)])
+def test_a_refused_fit_loses_nothing(blobs, importance):
     x, y = blobs
-    training = ImportanceTraining(classifier(), "pcg", presample=64, seed=0)
+    training = ImportanceTraining(classifier(), importance, presample=64, seed=0)
     training.fit(x, y, batch_size=32, verbose=0)
     sampler, state = training.sampler, training.get_state()
     with pytest.raises(ValueError, match="`batch_size` must be at most the number of samples, 5"):
         training.fit(x[:5], y[:5], batch_size=8, verbose=0)
     assert training.sampler is sampler and training.get_state()["fits"] == state["fits"]
+    training.fit(x, y, batch_size=32, verbose=0)
+
+
+def test_class_weights_changed_in_place_are_seen(blobs):
+    x, y = blobs
+    training = ImportanceTraining(classifier(), "uniform", seed=0)
+    by_class = {0: 1.0, 1: 1.0, 2: 1.0}
+    first = training.fit(x, y, class_weight=by_class, verbose=0).history["loss"][0]
+    by_class[1] = 50.0
+    assert training.fit(x, y, class_weight=by_class, verbose=0).history["loss"][0] > 3 * first
+
+
+def test_a_state_set_after_a_fit_counts_too(blobs):
+    x, y = blobs
+    training = ImportanceTraining(classifier(), "pcg", presample=64, seed=0)
+    training.fit(x, y, batch_size=32, verbose=0)
+    state, drawn = training.get_state(), []
+    for _ in range(2):
+        training.set_state(state)
+        training.fit(x, y, batch_size=32, steps_per_epoch=1, verbose=0)
+        drawn.append(training.get_state()["sampler"]["rng"]["state"]["state"])
+    assert drawn[0] == drawn[1]
 
 
 def test_training_goes_on_from_a_saved_state(blobs):
@@ -297,19 +320,6 @@ def test_training_goes_on_from_a_saved_state(blobs):
 def test_a_state_before_any_fit_is_refused():
     with pytest.raises(ValueError, match="`get_state` must come after `fit`"):
         ImportanceTraining(classifier()).get_state()
-
-
-def test_other_data_of_the_same_classes_need_no_new_compilation(blobs):
-    """The network starts anew, as an untrained one would, but in the functions that were compiled."""
-    x, y = blobs
-    lstm = LSTM(history=2, units=4, jit_compile=False)
-    scores = []
-    for _ in range(2):
-        lstm.build(300, 3, seed=5)
-        scores.append(lstm.score(Pool(np.arange(20), y[:20], None)))
-        lstm.update(np.arange(20), y[:20], np.arange(20.0))
-    np.testing.assert_array_equal(scores[0], scores[1])
-    assert lstm._predict.experimental_get_tracing_count() == 1 and lstm._fit.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize(

@@ -347,6 +347,8 @@ def test_something_that_is_no_model_is_refused():
         ("pcg", dict(x=X, y=Y, sample_weight=np.ones(3)), r"Received: len\(x\)=20, len\(y\)=20, len\(sample_weight\)=3"),
         ("pcg", dict(x=X[:0], y=Y[:0]), "`x` must have at least one sample. Received: empty data"),
         ("pcg", dict(x=X), "`x` and `y` must be given. Received: x=ndarray, y=NoneType"),
+        ("pcg", dict(x=X, y=Y, steps_per_epoch=0), "`steps_per_epoch` must be >= 1. Received: steps_per_epoch=0"),
+        ("pcg", dict(x=X, y=Y, steps_per_epoch=-1), "`steps_per_epoch` must be >= 1. Received: steps_per_epoch=-1"),
         ("pcg", dict(x=X, y=Y, batch_size=0), "`batch_size` must be a whole number >= 1. Received: batch_size=0"),
         (
             "pcg",

@@ -1,5 +1,7 @@
 """The sources of importance, and the names they go by."""
 
+import copy
+
 from importance_sampling.importance.gaussian import PerClassGaussian
 from importance_sampling.importance.lstm import LSTM
 from importance_sampling.importance.oracle import Oracle
@@ -34,7 +36,7 @@ def resolve(importance, model=None) -> Importance:
             raise ValueError(f"`importance` must be Oracle(model) here. Received: importance={importance!r}")
         return _BY_NAME[importance](model)
     if isinstance(importance, Importance) and not isinstance(importance, type):
-        return importance
+        return copy.copy(importance)  # what it learns belongs to one data set: `build` makes new state
     raise ValueError(
         f"`importance` must be one of {', '.join(NAMES)}, or an importance object. Received: importance={importance!r}"
     )

@@ -67,7 +67,6 @@ class LSTM:
         self.learning_rate = learning_rate
         self.of = of
         self.jit_compile = jit_compile
-        self._built_for = -1  # number of classes
 
     uses_indices = True
 
@@ -86,16 +85,12 @@ class LSTM:
         if self.classes and classes and classes > self.classes:
             raise ValueError(f"`y` must be class ids in [0, {self.classes}). Received: y={classes - 1}")
         classes = classes if self.classes is None else self.classes
-        network = _Network(self.history, self.units, self.embedding, classes, seed)
-        optimizer = keras.optimizers.Adam(self.learning_rate, name="loss_network_adam")
-        optimizer.build(network.trainable_variables)
         self.losses = LossHistory(size, self.history)
+        self.network = _Network(self.history, self.units, self.embedding, classes, seed)
+        self._optimizer = keras.optimizers.Adam(self.learning_rate, name="loss_network_adam")
+        self._optimizer.build(self.network.trainable_variables)
+        self._built_for = classes
         self._scale = None
-        if self._built_for == classes:  # what was compiled serves again, with new weights
-            for old, new in zip(self._variables(), (*network.variables, *optimizer.variables)):
-                old.assign(new)
-            return
-        self.network, self._optimizer, self._built_for = network, optimizer, classes
         self._predict = tf.function(self.network, jit_compile=self.jit_compile)
         self._fit = tf.function(self._fit_batch, jit_compile=self.jit_compile)
 
@@ -134,11 +129,10 @@ class LSTM:
             variable.assign(state["optimizer"][str(i)])
         self._scale = float(state["scale"]) or None
 
-    def _variables(self):
-        return (*self.network.variables, *self._optimizer.variables)
-
     def _inputs(self, indices, labels):
         losses, count = self.losses.window(indices)
+        if self._built_for and labels.max() >= self._built_for:
+            raise ValueError(f"`y` must be class ids below `classes`, {self._built_for}. Received: y={labels.max()}")
         ids = np.zeros(len(indices), np.int32) if labels is None else labels.astype(np.int32)
         return losses / np.float32(self._scale or 1.0), count, ids
 
