@@ -54,8 +54,8 @@ def turns(x, y, methods, rounds, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=["uniform", "pcg", "approx", "oracle"])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=12, help="steps of a turn; the first two do not count")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=22, help="steps of a turn; the first two do not count")
     chosen = parser.parse_args()
     (x, y), _ = datasets.mnist()
     seconds = turns(x, y, ["plain", *chosen.methods], chosen.rounds, chosen.steps)
