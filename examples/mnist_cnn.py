@@ -145,6 +145,8 @@ def plot(name, runs, every, path):
     by_second.set(xlabel="seconds of training")
     for axis in (by_step, by_second):
         axis.grid(alpha=0.3, which="both")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
     by_step.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
