@@ -18,6 +18,8 @@ class StreamSampler(Chooser):
         presample: B, the candidates of each draw.
         k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
 
+    `get_state` has what was learnt and the random generator, not the place in the stream.
+
     Raises:
         ValueError: the importance needs to know a sample when it comes again.
     """

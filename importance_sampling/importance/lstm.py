@@ -23,7 +23,7 @@ class LSTM:
     mean, here inside, and the norm of the gradient is bounded, so that neither unit nor outlier keeps the network from
     learning.
 
-    Cost: with the paper's sizes, a presample of 1,024 and a batch of 128, about 4 ms to score and 3.5 ms to learn on two
+    Cost: with the paper's sizes, a presample of 1,024 and a batch of 128, about 5 ms to score and 4 ms to learn on two
     CPU cores, and some 6 seconds once to compile. Memory: 44 bytes a sample.
 
     Args:
