@@ -22,7 +22,7 @@ demo: .venv/ready
 	$(BIN)/python -m examples.mnist_cnn --method uniform approx --k 0.5 --steps 1200 --plot mnist_cnn.png
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -43,7 +43,7 @@ check: lint test wheel
 oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --editable '.[test]' tensorflow==2.18.0 keras==3.8.0
-	.venv-oldest/bin/python -m pytest
+	.venv-oldest/bin/python -m pytest -n auto --maxprocesses 4
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.step_cost

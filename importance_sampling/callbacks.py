@@ -6,9 +6,11 @@ import numpy as np
 from importance_sampling import importance as importances
 from importance_sampling.chooser import Chooser
 from importance_sampling.engine import Engine
+from importance_sampling.replicas import local_batch
 from importance_sampling.sampler import check_batch_size
 from importance_sampling.steps import TrainStep
 from importance_sampling.stream_sampler import pool_of
+from importance_sampling.structures import size_of, take
 
 
 class ImportanceSampling(Engine):
@@ -27,7 +29,10 @@ class ImportanceSampling(Engine):
             see `with_indices`.
         k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
         size: N, the number of indices, for `"approx"`.
-        classes: number of classes, for `"approx"`.
+        classes: number of classes, for `"approx"`; 0 for data without classes.
+        map: a function for every chosen sample, see `ImportanceTraining`.
+        on_step: a function called after each step with the `Draw` and its losses, see `ImportanceTraining`. Without
+            `with_indices` its indices count the samples as they come.
 
     Raises:
         ValueError: an argument breaks one of these rules; from `fit`, before the first step, where the data do.
@@ -55,8 +60,10 @@ class ImportanceSampling(Engine):
         seed=None,
         size=None,
         classes=None,
+        map=None,
+        on_step=None,
     ):
-        super().__init__()
+        super().__init__(map, on_step)
         check_batch_size(batch_size)
         importances.resolve(importance, keras.Model)
         self._settings = dict(k=k, smoothing=smoothing, draws=draws, reweighting=reweighting, seed=seed)
@@ -89,10 +96,8 @@ class ImportanceSampling(Engine):
 
     def _draw(self, iterator):
         batch = keras.utils.unpack_x_y_sample_weight(next(iterator))
-        x, y, own = (None if part is None else keras.tree.map_structure(np.asarray, part) for part in batch)
-        if y is None:
-            raise ValueError("`x` must give batches with targets: losses are taken apart by sample. Received: y=None")
-        found = len(keras.tree.flatten(x)[0])
+        x, y, own = local_batch(self.model.distribute_strategy, batch)
+        found = size_of(x)
         indices = np.arange(self._seen, self._seen + found)
         self._seen += found
         if self._chooser.importance.uses_indices:
@@ -107,12 +112,9 @@ class ImportanceSampling(Engine):
                 raise ValueError(
                     f"`batch_size` of ImportanceSampling must be at most that of fit. Received: {self._batch_size} of {found}"
                 )
-            self._step.prepare(x, y)
+            self._prepare(take((x, y, own), slice(self._batch_size)))
             self._prepared = True
-        return self._chooser.choose(pool_of((x, y, own), self._chooser.importance, indices), self._batch_size)
-
-    def _read(self, draw, iterator):
-        return draw.read()
+        return self._chooser.choose(pool_of((x, y, own), self._chooser.labelled, indices), self._batch_size)
 
 
 def with_indices(dataset):

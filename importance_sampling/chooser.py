@@ -32,7 +32,17 @@ class Chooser:
         self._warned = False
 
     def build(self, size, classes):
-        """Readies the importance for N samples of some classes, either of which may be None where it is not needed."""
+        """Readies the importance for N samples of some classes, either of which may be None where it is not needed.
+
+        Raises:
+            ValueError: the importance needs classes, and there are none.
+        """
+        if classes == 0 and self.importance.needs_labels:
+            raise ValueError(
+                "`importance` must do without classes on data that have none: 'oracle' and 'approx' do. "
+                f"Received: {type(self.importance).__name__}"
+            )
+        self.labelled = self.importance.uses_labels and classes != 0
         self.importance.build(size, classes, seed=int(self.rng.integers(2**31)))
 
     def choose(self, pool, batch_size):
@@ -64,12 +74,14 @@ class Chooser:
             scores = np.full(size, np.nan)
         else:
             scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
+            if scores.shape != (size,):
+                raise ValueError(f"`importance.score` must return shape ({size},). Received: {scores.shape}")
             p = self._probabilities(scores)
             chosen = self._draw_positions(p, batch_size, self.rng)  # (b,)
             weights = weighing.sample_weights(self._reweighting, p, chosen, self.k)
         labels = None if pool.labels is None else pool.labels[chosen]
         read = lambda: pool.read(chosen)  # noqa: E731
-        return Draw(pool.indices[chosen], labels, p[chosen], weights, scores[chosen], size, read)
+        return Draw(pool.indices[chosen], labels, p[chosen], weights, scores[chosen], size, read, pool.indices, scores)
 
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.
@@ -99,6 +111,9 @@ class Chooser:
             self._warn(f"Importances count from 0, so a negative {of} counts as none. Received: {of}={values.min()}")
         self.smoothing.observe(_mean_over_data(draw, values))
         self.importance.update(draw.indices, draw.labels, values)
+
+    def close(self):
+        """Lets go of what is held for reading, after the last step. There is nothing here."""
 
     def get_state(self) -> State:
         """Everything that the next choice among the same candidates depends on, apart from the arguments."""

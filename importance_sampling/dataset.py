@@ -1,12 +1,12 @@
 """The weighted `tf.data` data set: reads the samples of each draw, and only those."""
 
-import threading
 import weakref
-from collections import deque
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from importance_sampling.structures import map_arrays, rows
 
 
 def weighted_dataset(source, draws):
@@ -34,20 +34,17 @@ def weighted_dataset(source, draws):
     return _generated(one, lambda: (_weighted(draw.read(), draw.weights) for draw in draws()))
 
 
-def plain_dataset(example, batches):
-    """Batches as plain `fit` has them, for the engine to weigh.
-
-    Args:
-        example: a batch `(x, y, sample_weight)`, for shapes and types.
-        batches: a callable that returns an iterator over such batches.
-    """
-    return _generated(_as_batch(example), lambda: (_as_batch(batch) for batch in batches()))
+def endless_dataset(batch):
+    """One batch `(x, y, sample_weight)` again and again."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return tf.data.Dataset.from_tensors(_as_batch(batch)).repeat().with_options(options)
 
 
 def ordered_dataset(source, batch_size):
     """All samples of a source in their order, once, for validation."""
     parts = np.split(np.arange(len(source)), np.arange(batch_size, len(source), batch_size))
-    dataset = plain_dataset(source[parts[0]], lambda: (source[part] for part in parts))
+    dataset = _generated(_as_batch(source[parts[0]]), lambda: (_as_batch(source[part]) for part in parts))
     return dataset.apply(tf.data.experimental.assert_cardinality(len(parts)))
 
 
@@ -60,72 +57,32 @@ class _Batches:
 
 
 def _generated(example, iterate):
-    signature = keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), example)
-    batches = _Batches(iterate)
+    present = lambda batch: tuple(part for part in batch if part is not None)  # noqa: E731
+    signature = keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), present(example))
+    batches = _Batches(lambda: map(present, iterate()))
     reference = weakref.ref(batches)
     dataset = tf.data.Dataset.from_generator(lambda: reference().iterate(), output_signature=signature)
+    if any(part is None for part in example):  # weights without targets
+        dataset = dataset.map(lambda x, weights: (x, None, weights))
     dataset.batches = batches
     return dataset
 
 
-class Feed:
-    """Hands batches from the engine to the data set that `fit` iterates over, in order.
-
-    Before `open` and after `close` nobody puts in batches: whoever asks gets `example` once. `fit` looks at one batch before
-    the first step, to build the model; that look must not use up a draw.
-    """
-
-    def __init__(self, example):
-        self._example = example
-        self._waiting = deque()
-        self._changed = threading.Condition()
-        self._is_open = False
-
-    def open(self):
-        """From now on batches are waited for."""
-        with self._changed:
-            self._waiting.clear()
-            self._is_open = True
-
-    def close(self):
-        """Ends every iteration over the feed, so that no thread goes on waiting."""
-        with self._changed:
-            self._is_open = False
-            self._changed.notify_all()
-
-    def put(self, batch):
-        with self._changed:
-            self._waiting.append(batch)
-            self._changed.notify()
-
-    def __call__(self):
-        """Iterates over the batches."""
-        if not self._is_open:
-            yield self._example
-            return
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or not self._is_open)
-                if not self._is_open:
-                    return
-                batch = self._waiting.popleft()
-            yield batch
-
-
 def _weighted(batch, alpha):
     """The batch with the importance weights `(b,)` multiplied into the user's weights."""
-    x, y, *own = _as_batch(batch)
+    x, y, own = batch
 
     def multiply(weights):
-        rank = max(weights.ndim, 2)
-        return weights.reshape(len(alpha), *weights.shape[1:] or (1,)) * alpha.reshape(-1, *[1] * (rank - 1))
+        return (rows(weights, 2) if weights.ndim == 1 else weights) * rows(alpha, max(weights.ndim, 2))
 
-    return (x, y, keras.tree.map_structure(multiply, own[0]) if own else alpha[:, None])
+    return _as_batch((x, y, alpha[:, None] if own is None else map_arrays(multiply, own)))
 
 
 def _as_batch(batch):
-    """`(x, y)` or `(x, y, sample_weight)`."""
-    return tuple(_as_tuples(part) for part in batch if part is not None)
+    """`(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
+    x, y, own = batch
+    parts = (x, y, own) if own is not None else (x, y) if y is not None else (x,)
+    return tuple(_as_tuples(part) for part in parts)
 
 
 def _as_tuples(structure):

@@ -4,31 +4,46 @@
 and that function first puts back what was there: between steps, and whatever exception ends them, the model is as it was
 found. The function gets the samples of the step, runs the model's own `train_step`, and gives the losses to the sampler.
 
-There are two ways of getting the samples: `DrawingEngine` lets a sampler draw them and hands them to the data set that `fit`
-iterates over; the callback `ImportanceSampling` chooses them out of the batch that `fit` brings.
+There are two ways of getting the samples: `DrawingEngine` lets a sampler draw them, and `fit` iterates over nothing but a
+look at their shapes; the callback `ImportanceSampling` chooses them out of the batch that `fit` brings.
 """
 
+import contextlib
 import time
 
 import keras
 import numpy as np
 
+from importance_sampling.dataset import endless_dataset
+from importance_sampling.importance import Oracle
+from importance_sampling.inputs import check_targets
+from importance_sampling.mapping import SampleMap
+from importance_sampling.replicas import check_divisible, replicas_of
+
 
 class Engine(keras.callbacks.Callback):
     """Swaps the train function of the model for each step.
+
+    Args:
+        map: None or a function for every chosen sample, see `SampleMap`.
+        on_step: None or a function that is called after each step with its `Draw` and the losses of its samples.
 
     Attributes:
         seconds: where the steps spent their time: dictionary of `"draw"`, `"read"`, `"step"` and `"update"`.
     """
 
-    def __init__(self):
+    def __init__(self, map=None, on_step=None):
         super().__init__()
         self.seconds = {"draw": 0.0, "read": 0.0, "step": 0.0, "update": 0.0}
+        self._map = None if map is None else SampleMap(map)
+        if on_step is not None and not callable(on_step):
+            raise TypeError(f"`on_step` must be a function of (draw, losses). Received: on_step={on_step!r}")
+        self._on_step = on_step
         self._found = None
 
     def on_train_begin(self, logs=None):
-        self.close()  # an exception in another callback, just before a step, may have left the last `fit` unfinished
-        refuse_several_devices(self.model)
+        Engine.close(self)  # an exception in another callback, just before a step, may have left the last `fit` unfinished
+        check_divisible(self._batch_size, replicas_of(self.model))
 
     def on_train_batch_begin(self, batch, logs=None):
         if self._found is None:
@@ -63,7 +78,7 @@ class Engine(keras.callbacks.Callback):
         start = time.perf_counter()
         draw = self._draw(iterator)
         drawn = time.perf_counter()
-        batch = self._read(draw, iterator)
+        batch = self._mapped(draw.read(), self._chooser.rng)
         read = time.perf_counter()
         logs, per_sample = self._step(*batch, draw.weights)
         losses, gnorms = (_unweighted(values, draw) for values in per_sample)
@@ -72,7 +87,23 @@ class Engine(keras.callbacks.Callback):
         spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
         for name, duration in zip(self.seconds, spent):
             self.seconds[name] += duration
+        if self._on_step is not None:
+            self._on_step(draw, losses)
         return logs
+
+    def _mapped(self, batch, rng):
+        return batch if self._map is None else self._map(batch, rng)
+
+    def _prepare(self, batch):
+        """Finds out from a batch, before the first step, whether the model can be trained on such samples."""
+        check_targets(batch[1])
+        x, y, _ = self._mapped(batch, np.random.default_rng(0))
+        if isinstance(self._chooser.importance, Oracle) and _form(x) != _form(batch[0]):
+            raise ValueError(
+                "`map` must keep the shape and type of x for an importance that scores by the model, which sees the samples "
+                f"without it. Received: {_form(x)} for {_form(batch[0])}"
+            )
+        self._step.prepare(x, y)
 
 
 class DrawingEngine(Engine):
@@ -81,31 +112,33 @@ class DrawingEngine(Engine):
     Args:
         step: the `TrainStep` of the model.
         sampler: an `ImportanceSampler` or `StreamSampler`.
-        feed: the `Feed` of the data set that `fit` iterates over.
         batch_size: b.
         steps_per_epoch: updates in each epoch.
+        map, on_step: see `Engine`.
     """
 
-    def __init__(self, step, sampler, feed, batch_size, steps_per_epoch):
-        super().__init__()
+    def __init__(self, step, sampler, batch_size, steps_per_epoch, map=None, on_step=None):
+        super().__init__(map, on_step)
         self._step = step
         self._chooser = sampler
-        self._feed = feed
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
 
+    def dataset(self):
+        """What `fit` iterates over: it takes the shapes of a batch from there, to build the model, and no batch at all."""
+        batch = self._mapped(self._chooser.example(self._batch_size), np.random.default_rng(0))
+        return endless_dataset(batch)
+
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        x, y, _ = self._chooser.example(self._batch_size)
-        self._step.prepare(x, y)
-        self._feed.open()
+        self._prepare(self._chooser.example(self._batch_size))
 
     def on_epoch_begin(self, epoch, logs=None):
         self._left = self._steps_per_epoch
 
     def close(self):
         """Leaves the model as it was found. Also called when training ends by an exception."""
-        self._feed.close()
+        self._chooser.close()
         super().close()
 
     def _steps(self):
@@ -116,24 +149,13 @@ class DrawingEngine(Engine):
         try:
             return self._chooser.draw(self._batch_size)
         except StopIteration:
-            self._feed.close()  # `fit` now drops its iterator, which must not go on waiting for a batch
             self.model.stop_training = True
             raise
 
-    def _read(self, draw, iterator):
-        self._feed.put(draw.read())
-        return keras.utils.unpack_x_y_sample_weight(next(iterator))
 
-
-def refuse_several_devices(model):
-    """Refuses a model under a strategy with more than one replica.
-
-    Raises:
-        ValueError: it is.
-    """
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    if replicas > 1:
-        raise ValueError(f"`model` must be on one device. Received: a strategy with {replicas} replicas")
+def _form(structure):
+    """Shapes and types of single samples."""
+    return keras.tree.map_structure(lambda leaf: f"{keras.backend.standardize_dtype(leaf.dtype)}{tuple(leaf.shape[1:])}", structure)
 
 
 def _unweighted(values, draw):
@@ -142,3 +164,16 @@ def _unweighted(values, draw):
         return None
     contributions = np.asarray(values, np.float64)
     return np.divide(contributions, draw.weights, out=np.full(len(draw), np.nan), where=draw.weights > 0)
+
+
+@contextlib.contextmanager
+def joined(callbacks, engine):
+    """The user's callbacks with the engine among them; a `CallbackList` gets it only for the time of the context."""
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+        yield [engine, *([] if callbacks is None else keras.tree.flatten(callbacks))]
+        return
+    callbacks.callbacks.insert(0, engine)
+    try:
+        yield callbacks
+    finally:
+        callbacks.callbacks.remove(engine)

@@ -1,21 +1,24 @@
 """From what a user gives to `fit` to a source of samples or a stream of batches."""
 
+import h5py
 import keras
 import numpy as np
 
 from importance_sampling.labels import class_ids
 from importance_sampling.sources import ArraySource, ItemSource, Weighted
+from importance_sampling.structures import arrays_of, map_arrays, rows
 
 
 def source_of(x, y, sample_weight, class_weight):
     """Data with random access as a source; the weights of samples and classes are multiplied.
 
     Raises:
-        ValueError: the data are not of a kind that is taken, or their parts do not fit each other.
+        ValueError: the data are not of a kind that is taken, their parts do not fit each other, or targets are not finite.
     """
+    if x is None:
+        raise ValueError("`x` must be given. Received: x=None")
     if not _gives_items(x):
-        if x is None or y is None:
-            raise ValueError(f"`x` and `y` must be given. Received: x={type(x).__name__}, y={type(y).__name__}")
+        check_targets(y)
         source = ArraySource(x, y, sample_weight)
     else:
         source = ItemSource(x, y)
@@ -23,9 +26,28 @@ def source_of(x, y, sample_weight, class_weight):
             source = Weighted(source, ArraySource(sample_weight, sample_weight).targets)
     if class_weight is None:
         return source
-    if source.targets is None:
+    if y is None:
         raise ValueError("`y` must be given with `class_weight`. Received: y=None")
     return Weighted(source, class_factors(source.targets, class_weight))
+
+
+def check_targets(y):
+    """Refuses targets in memory that no loss can be computed for. What is on disk is not read for it.
+
+    Raises:
+        ValueError: one is NaN or infinite, or text.
+    """
+    for leaf in arrays_of(y):
+        array = leaf if isinstance(leaf, (np.memmap, h5py.Dataset)) else np.asarray(leaf)
+        if array.dtype.kind in "US":
+            raise ValueError(f"`y` must be numbers. Received: y.dtype={array.dtype}")
+        if array.dtype.kind != "f" or isinstance(array, (np.memmap, h5py.Dataset)) or np.all(np.isfinite(array)):
+            continue
+        place = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(
+            "`y` must be finite; a sample that should not count has a weight of 0 in `sample_weight`. "
+            f"Received: y={array[tuple(place)]} for sample {place[0]}"
+        )
 
 
 def refuse_with_batches(x, y, sample_weight, batch_size, validation_split):
@@ -52,7 +74,7 @@ def by_class(class_weight):
     def weighted(batch):
         x, y, own = batch
         factors = class_factors(y, class_weight)
-        return x, y, factors if own is None else own * factors.reshape(-1, *[1] * (own.ndim - 1))
+        return x, y, factors if own is None else map_arrays(lambda w: w * rows(factors, w.ndim), own)
 
     return weighted if class_weight is not None else lambda batch: batch
 

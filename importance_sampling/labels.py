@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_WITHOUT_CLASSES = "without classes there are importance='oracle' and importance=LSTM(classes=0)"
+_WITHOUT_CLASSES = "without classes there are importance='oracle' and importance='approx'"
 
 
 def class_ids(targets):
@@ -27,7 +27,7 @@ def class_ids(targets):
         f"`y` must be class ids (N,) or (N, 1), or one-hot (N, C), for an importance that tells classes apart ({_WITHOUT_CLASSES})"
     )
     if not isinstance(targets, np.ndarray):
-        raise ValueError(f"{rule}. Received: {type(targets).__name__}")
+        raise ValueError(f"{rule}. Received: {type(targets).__name__ if targets else 'no targets'}")
     if targets.ndim == 2 and targets.shape[1] > 1:
         if not (np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(axis=1) == 1)):
             raise ValueError(f"{rule}. Received: y.shape={targets.shape}, with rows that are not one-hot")
@@ -44,22 +44,42 @@ def class_ids(targets):
     return ids.astype(np.int64), None
 
 
-def check_outputs(targets, outputs):
-    """Refuses class ids that a model has no output for.
+def class_ids_if_any(targets):
+    """What `class_ids` returns, or None where the targets are not of that kind."""
+    try:
+        return class_ids(targets)
+    except ValueError:
+        return None
+
+
+def classes_for(targets, outputs):
+    """The number of classes that an importance is told of, judged by the model's outputs too.
 
     Args:
-        targets: as for `class_ids`.
+        targets: of all samples; anything.
         outputs: the symbolic outputs of the model; a subclassed model, or one not built yet, has none to tell.
 
+    Returns:
+        None where the targets tell it, 0 where they hold no classes: a single output that is trained on other numbers than
+        0 and 1 is a regression.
+
     Raises:
-        ValueError: an id is too large.
+        ValueError: the model has several outputs, for which whole numbers are class ids, and one is out of range.
     """
-    ids, classes = class_ids(targets)
-    if classes is not None or len(outputs) != 1 or len(outputs[0].shape) != 2:
-        return
-    limit = max(outputs[0].shape[-1], 2)  # one output tells two classes apart
+    limit = outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None
+    found = class_ids_if_any(targets)
+    if found is None:
+        if limit and limit > 1 and isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind == "i":
+            class_ids(targets)  # which says why not
+        return 0
+    ids, classes = found
+    if classes is not None or limit is None:
+        return None
+    if limit == 1:
+        return None if ids.max() < 2 else 0
     if ids.max() >= limit:
         raise ValueError(
             f"`y` must be class ids in [0, {limit}), by the model's outputs, for an importance that tells classes apart "
             f"({_WITHOUT_CLASSES}). Received: y={ids.max()}"
         )
+    return None

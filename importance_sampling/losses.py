@@ -35,12 +35,14 @@ class LossRecorder:
         model: a compiled `keras.Model`.
         reduction: `"mean"` or `"sum"`, how the model's loss reduces the batch.
         gnorm: also record the gradient norm with respect to the model's output.
+        divisor: what the loss is divided by besides: the number of replicas, where it is computed for a part of the batch.
     """
 
-    def __init__(self, model, reduction, gnorm=False):
+    def __init__(self, model, reduction, gnorm=False, divisor=1):
         self._model = model
         self._gnorm = gnorm
         self._reduction = reduction
+        self._divisor = divisor
         self._records = threading.local()
 
     def __enter__(self):
@@ -92,8 +94,8 @@ class LossRecorder:
             raise loss_refused("be reduced to one number for the batch", f"a tensor with {rank} dimensions")
         by_unit, *by_output = tape.gradient(loss, [unit, *outputs])
         if by_unit is None:
-            raise loss_refused("depend on `sample_weight`", "one that does not")
-        factor = tf.cast(b, tf.float32) if self._reduction == "mean" else 1.0
+            raise loss_refused("depend on `sample_weight`", "one that does not" + (", with y=None" if y is None else ""))
+        factor = self._divisor * (tf.cast(b, tf.float32) if self._reduction == "mean" else 1.0)
         gnorms = factor * _row_norms(by_output, b) if self._gnorm else None
         self._records.last = PerSample(factor * by_unit, gnorms)
         return loss

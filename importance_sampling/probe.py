@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from importance_sampling.losses import LossRecorder, forward, is_masked, loss_refused, scaled, unchanged
+from importance_sampling.structures import map_arrays, size_of, take
 
 _SAMPLES = 8
 _TOLERANCE = 1e-3  # relative; losses may be computed in half precision
@@ -26,16 +27,19 @@ class LossForm(NamedTuple):
             the outputs. Losses for each pixel need `(b, 1, 1)` where others take `(b, 1)`.
         separable: whether the loss of a sample is the same in any batch. With masks it is not: Keras divides by the valid
             steps of the whole batch.
+        divisor: what the loss of a replica is divided by besides: Keras divides a mean by the number of replicas, so that
+            their gradients add up; a `compute_loss` of the user's own may not.
     """
 
     reduction: str
     ranks: Any
     separable: bool
+    divisor: float = 1.0
 
     def weigh(self, sample_weight, alpha):
         """The user's weights, or none, times `alpha` `(b,)`, in the shape that the loss takes."""
         if sample_weight is not None:
-            return keras.tree.map_structure(lambda w: scaled(w, alpha), sample_weight)
+            return map_arrays(lambda w: scaled(w, alpha), sample_weight)
         return keras.tree.map_structure(lambda rank: tf.reshape(alpha, (-1, *[1] * (rank - 1))), self.ranks)
 
 
@@ -50,14 +54,20 @@ def loss_form(model, x, y):
         ValueError: the loss has no per-sample value, is normalised by the sample weights or does not depend on them, or is
             not reduced to a number.
     """
-    x, y = keras.tree.map_structure(lambda a: a[:_SAMPLES], (x, y))
+    x, y = take((x, y), slice(_SAMPLES))
     with unchanged(model):
         y_pred = forward(model, x)
         for outputs in (_perturbed(y_pred), _perturbed(keras.tree.map_structure(lambda a: 1 - a, y_pred))):
-            probe = _Probe(model, x, y, outputs)
+            try:
+                probe = _Probe(model, x, y, outputs)
+            except (TypeError, ValueError, AttributeError) as error:
+                if y is not None:
+                    raise
+                raise ValueError("`y` must be given for this loss, or come with `x`. Received: y=None") from error
             if probe.together.any():  # a hinge loss may be 0 for all; then on the other side it is not
                 break
-        return LossForm(probe.reduction(), probe.ranks, probe.proportional and not is_masked(y_pred))
+        separable = probe.proportional and not is_masked(y_pred)
+        return LossForm(probe.reduction(), probe.ranks, separable, probe.divisor())
 
 
 class _Probe:
@@ -66,7 +76,7 @@ class _Probe:
     def __init__(self, model, x, y, y_pred):
         self._model = model
         self._data = (x, y, y_pred)
-        self._n = len(keras.tree.flatten(x)[0])
+        self._n = size_of(x)
         everything = np.arange(self._n)
         by_outputs = keras.tree.map_structure(lambda a: max(len(a.shape) - 1, 2), y_pred)
         candidates = [by_outputs, 2] if max(keras.tree.flatten(by_outputs)) > 2 else [2]
@@ -99,13 +109,28 @@ class _Probe:
             return "sum"
         raise loss_refused("reduce every output in the same way, by mean or by sum", "a mixture")
 
+    def divisor(self):
+        """How much smaller the loss is in a replica than alone."""
+        strategy = self._model.distribute_strategy
+        if strategy.num_replicas_in_sync == 1:
+            return 1.0
+
+        @tf.function
+        def in_replicas():
+            return strategy.run(self._record, args=(np.arange(self._n),))
+
+        smaller = strategy.experimental_local_results(in_replicas())[0]
+        return float(np.round(np.abs(self.together).sum() / np.abs(smaller).sum()))
+
     def _contributions(self, positions, weights=None):
         """d(loss)/d(u_i) for some of the samples, `(len(positions),)`."""
+        return np.nan_to_num(self._record(positions, weights))
+
+    def _record(self, positions, weights=None):
         weights = np.ones(len(positions), np.float32) if weights is None else weights
-        take = lambda a: tf.gather(a, positions)  # noqa: E731
-        x, y, y_pred = (keras.tree.map_structure(take, part) for part in self._data)
+        x, y, y_pred = map_arrays(lambda a: tf.gather(a, positions), self._data)
         form = LossForm("sum", self.ranks, True)
-        return np.nan_to_num(LossRecorder(self._model, form.reduction).record(x, y, y_pred, form.weigh(None, weights)).losses)
+        return LossRecorder(self._model, form.reduction).record(x, y, y_pred, form.weigh(None, weights)).losses
 
 
 def _perturbed(y_pred):

@@ -6,7 +6,7 @@ The engine calls it just as a user's own loop does.
 import numpy as np
 
 from importance_sampling.chooser import Chooser
-from importance_sampling.labels import class_ids
+from importance_sampling.labels import class_ids, class_ids_if_any
 from importance_sampling.pools import POOLS
 from importance_sampling.types import Pool, State
 
@@ -26,6 +26,8 @@ class ImportanceSampler(Chooser):
             `"sequential"` (in the order of the data), or None: permutations for uniform importance, else random.
         reweighting: `"rescaled"` keeps the scale of the loss for every k; `"literal"` is the paper's `1 / (B p^k)`.
         seed: int, `numpy.random.SeedSequence` or None. The same seed gives the same draws, bit for bit.
+        classes: number of classes, for an importance that tells them apart. None finds it in the targets, which need not be
+            classes for `"approx"`; 0 means that they are none.
 
     Raises:
         ValueError: an argument breaks one of the rules above, or the labels do not fit the importance.
@@ -57,21 +59,16 @@ class ImportanceSampler(Chooser):
         pools=None,
         reweighting="rescaled",
         seed=None,
+        classes=None,
     ):
         super().__init__(importance, k, smoothing, draws, reweighting, seed)
         check_pooling(presample, pools)
         self.presample = presample
         self.source = source
         self._pools = POOLS[pools or ("random" if self.importance.of else "permutation")](len(source))
-        self._labels, classes = None, None
-        if self.importance.uses_labels:
-            if source.targets is None:
-                raise ValueError(
-                    "`y` must be given for an importance that tells classes apart, which knows the class before it reads a "
-                    f"sample. Received: y=None, importance={type(self.importance).__name__}"
-                )
-            self._labels, classes = class_ids(source.targets)
-            classes = classes or _count(self._labels)
+        self._labels = None
+        if self.importance.uses_labels and (classes != 0 or self.importance.needs_labels):
+            self._labels, classes = self._classes(source.targets, classes)
         self.build(len(source), classes)
 
     def check_batch_size(self, batch_size):
@@ -127,6 +124,19 @@ class ImportanceSampler(Chooser):
         """Goes on where `get_state` was called, in a sampler made with the same arguments."""
         super().set_state(state)
         self._pools.set_state(state["pools"])
+
+    def _classes(self, targets, classes):
+        """Class ids and their number; None and 0 where there are none and none are needed."""
+        if targets is None:
+            raise ValueError(
+                "`y` must be given for an importance that tells classes apart, which knows the class before it reads a sample, "
+                f"or importance=LSTM(classes=0). Received: y=None, importance={type(self.importance).__name__}"
+            )
+        found = class_ids_if_any(targets)
+        if found is None and not self.importance.needs_labels:
+            return None, 0
+        ids, count = found or class_ids(targets)  # which says why not
+        return ids, (count or _count(ids)) if classes is None else classes
 
     def _pool(self, size):
         indices = self._pools.next(size, self.rng)

@@ -7,6 +7,7 @@ import h5py
 import keras
 import numpy as np
 
+from importance_sampling.structures import arrays_of, item_of, map_arrays, rows, standardized, take
 from importance_sampling.types import Source
 
 
@@ -18,9 +19,9 @@ class ArraySource:
 
     Args:
         x: inputs; an array `(N, ...)` or a nested structure (tuple, list, dict) of such arrays.
-        y: targets, likewise.
-        sample_weight: None, or the user's own weights, `(N,)` or more, or a structure of them. They multiply the
-            importance weights, and a sample's loss counts times its weight.
+        y: targets, likewise; None where the model computes its loss without.
+        sample_weight: None, or the user's own weights, `(N,)` or more, or a structure of them, where None counts 1. They
+            multiply the importance weights, and a sample's loss counts times its weight.
 
     Raises:
         ValueError: the data is empty, its parts have different lengths, or something in it is no array.
@@ -36,8 +37,7 @@ class ArraySource:
     """
 
     def __init__(self, x, y, sample_weight=None):
-        x, y = keras.tree.map_structure(_as_array, x), keras.tree.map_structure(_as_array, y)
-        self._parts = (x, y, _map(_as_weights, sample_weight))
+        self._parts = (map_arrays(_as_array, x), map_arrays(_as_array, y), map_arrays(_as_weights, sample_weight))
         lengths = {name: _lengths(part) for name, part in zip(("x", "y", "sample_weight"), self._parts) if _lengths(part)}
         distinct = sorted({n for found in lengths.values() for n in found})
         if len(distinct) > 1:
@@ -46,18 +46,23 @@ class ArraySource:
         if not distinct or distinct[0] == 0:
             raise ValueError("`x` must have at least one sample. Received: empty data")
         self._size = distinct[0]
+        if sample_weight is not None:
+            self._parts = (*self._parts[:2], keras.tree.map_structure(self._or_ones, self._parts[2]))
 
     @property
     def targets(self):
-        """The targets of all samples, in memory."""
-        return keras.tree.map_structure(lambda leaf: leaf[:], self._parts[1])
+        """The targets of all samples, in memory; `()` where there are none."""
+        return () if self._parts[1] is None else map_arrays(lambda leaf: leaf[:], self._parts[1])
 
     def __len__(self):
         return self._size
 
     def __getitem__(self, indices):
         """Reads some samples: `(x, y, sample_weight)`, each with the n samples of `indices` along its first axis."""
-        return tuple(_map(lambda leaf: _standardized(_take(leaf, indices)), part) for part in self._parts)
+        return map_arrays(lambda leaf: standardized(_read(leaf, indices)), self._parts)
+
+    def _or_ones(self, weights):
+        return np.ones(self._size, np.float32) if weights is None else weights
 
 
 class ItemSource:
@@ -67,10 +72,12 @@ class ItemSource:
         items: gives a sample as `(x, y)` or `(x, y, sample_weight)`, or `x` alone where `y` is given; arrays, numbers or
             nested structures of them.
         y: the targets of all samples, an array `(N, ...)` or a nested structure of them, or None. An importance that tells
-            classes apart needs them, since it knows the class before it reads a sample.
+            classes apart needs them, since it knows the class before it reads a sample. Or the name of a column, where a
+            sample is a dictionary and `items[name]` has the whole column: x is then the dictionary of the other columns,
+            or the other column itself where there is one.
 
     Raises:
-        ValueError: there is no sample, or `y` has another length.
+        ValueError: there is no sample, `y` has another length, or there is no column of its name.
 
     Example:
         >>> import numpy as np
@@ -85,9 +92,14 @@ class ItemSource:
 
     def __init__(self, items, y=None):
         self._items = items
-        self._targets = None if y is None else ArraySource(y, y)
         if len(items) == 0:
             raise ValueError("`x` must have at least one sample. Received: empty data")
+        self._column = y if isinstance(y, str) else None
+        if self._column is not None:
+            if not (isinstance(items[0], dict) and y in items[0]):
+                raise ValueError(f"`y` must be a column of `x`. Received: y={y!r}, with samples of {_kind(items[0])}")
+            y = np.asarray(items[y])
+        self._targets = None if y is None else ArraySource(y, y)
         if y is not None and len(self._targets) != len(items):
             raise ValueError(f"`x` and `y` must have the same length. Received: len(x)={len(items)}, len(y)={len(self._targets)}")
 
@@ -102,24 +114,22 @@ class ItemSource:
     def __getitem__(self, indices):
         """Reads some samples one by one; what a sample raises passes on, with a note of its index."""
         samples = [self._item(int(i)) for i in indices]
-        x, y, *own = keras.tree.map_structure(lambda *leaves: _standardized(np.stack(leaves)), *samples)
+        x, y, *own = map_arrays(lambda *leaves: standardized(np.stack(leaves)), *samples)
         return x, y, own[0] if own else None
 
     def _item(self, i):
-        try:
-            item = self._items[i]
-        except Exception as error:
-            error.add_note(f"importance_sampling was reading sample {i} of {type(self._items).__name__}")
-            raise
+        item = item_of(self._items, i)
+        if self._column is not None:
+            others = {name: value for name, value in item.items() if name != self._column}
+            item = others if len(others) > 1 else next(iter(others.values()))
         if self._targets is not None:
-            target = keras.tree.map_structure(lambda leaf: leaf[0], self._targets[np.array([i])][0])
-            return keras.tree.map_structure(np.asarray, (item, target))
+            return map_arrays(np.asarray, (item, take(self._targets[np.array([i])][0], 0)))
         if not (isinstance(item, tuple) and len(item) in (2, 3)):
             raise ValueError(
-                "`x` must give samples as (x, y) or (x, y, sample_weight), or `y` must be given. "
-                f"Received: a {type(item).__name__} for sample {i}"
+                "`x` must give samples as (x, y) or (x, y, sample_weight), or `y` must be given: all targets, or the name of a "
+                f"column. Received: {_kind(item)} for sample {i}"
             )
-        return keras.tree.map_structure(np.asarray, item)
+        return map_arrays(np.asarray, item)
 
 
 class Part:
@@ -130,7 +140,7 @@ class Part:
 
     @property
     def targets(self):
-        return _map(lambda leaf: leaf[self._start : self._stop], self._source.targets)
+        return take(self._source.targets, slice(self._start, self._stop))
 
     def __len__(self):
         return self._stop - self._start
@@ -157,7 +167,7 @@ class Weighted:
         factors = self._factors[indices]
         if own is None:
             return x, y, factors
-        return x, y, _map(lambda w: w * factors.reshape(-1, *[1] * (w.ndim - 1)), own)
+        return x, y, map_arrays(lambda w: w * rows(factors, w.ndim), own)
 
 
 def split(source, fraction):
@@ -174,6 +184,11 @@ def split(source, fraction):
     return Part(source, 0, at), Part(source, at, len(source))
 
 
+def _kind(item):
+    """What a sample is, for an error: its type, with the names of a dictionary."""
+    return f"a dictionary of {', '.join(map(str, item))}" if isinstance(item, dict) else f"a {type(item).__name__}"
+
+
 def _as_array(leaf):
     """What reads by index without loading stays as it is. Tensors, pandas objects and the like become arrays."""
     array = leaf if isinstance(leaf, (np.ndarray, h5py.Dataset)) else np.asarray(leaf)
@@ -185,7 +200,7 @@ def _as_array(leaf):
     return array
 
 
-def _take(leaf, indices):
+def _read(leaf, indices):
     """Some samples of one array. HDF5 reads only rising indices without repetition."""
     if isinstance(leaf, np.ndarray):
         return leaf[indices]
@@ -194,19 +209,8 @@ def _take(leaf, indices):
 
 
 def _lengths(part):
-    return sorted({len(leaf) for leaf in keras.tree.flatten(part) if leaf is not None})
-
-
-def _map(function, part):
-    """Over all arrays of a structure; no sample weights stay none."""
-    return None if part is None else keras.tree.map_structure(function, part)
+    return sorted({len(leaf) for leaf in arrays_of(part)})
 
 
 def _as_weights(leaf):
     return _as_array(leaf)[:].astype(np.float32, copy=False)
-
-
-def _standardized(leaf):
-    if leaf.dtype.kind != "f":
-        return leaf
-    return leaf.astype(keras.config.floatx(), copy=False)

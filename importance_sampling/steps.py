@@ -3,11 +3,12 @@
 Both return values of single samples beside what Keras gives, through a `LossRecorder`.
 """
 
-import keras
 import tensorflow as tf
 
 from importance_sampling.losses import LossRecorder, forward, unchanged
 from importance_sampling.probe import loss_form
+from importance_sampling.replicas import gathered, on_average, part_of_replica
+from importance_sampling.structures import arrays_of, map_arrays
 
 SCORES = ("loss", "gnorm", "full_gnorm")
 
@@ -50,14 +51,26 @@ class TrainStep:
 
     def _build(self, x, y):
         form = loss_form(self._model, x, y)
-        recorder = LossRecorder(self._model, form.reduction, self._gnorm)
+        recorder = LossRecorder(self._model, form.reduction, self._gnorm, form.divisor)
+        strategy = self._model.distribute_strategy
 
         def step(x, y, sample_weight, alpha):
-            with recorder:
-                logs = self._model.train_step((x, y, form.weigh(sample_weight, alpha)))
+            logs = self._model.train_step((x, y, form.weigh(sample_weight, alpha)))
             return logs, recorder.take()
 
-        return _compile(self._model, step)
+        def alone(*batch):
+            with recorder:
+                return step(*batch)
+
+        def in_replica(*batch):
+            return step(*part_of_replica(batch))
+
+        def together(*batch):
+            with recorder:  # once, outside the threads of the replicas
+                logs, per_sample = strategy.run(in_replica, args=batch)
+            return on_average(strategy, logs), gathered(strategy, per_sample)
+
+        return _compile(self._model, alone if strategy.num_replicas_in_sync == 1 else together)
 
 
 class Scorer:
@@ -95,22 +108,24 @@ class Scorer:
 
     def _each(self, x, y, sample_weight):
         weights = self._model.trainable_variables
-        parts = (x, y) if sample_weight is None else (x, y, sample_weight)
+        given = (x, y, sample_weight)
+        present = [part for part in given if part is not None]
 
         def one(sample):
-            x, y, *own = keras.tree.map_structure(lambda a: a[None], sample)
+            parts = iter(map_arrays(lambda a: a[None], sample))
+            x, y, own = (None if part is None else next(parts) for part in given)
             with tf.GradientTape() as tape:
-                loss = self._forward(x, y, *own or [None]).losses  # (1,), free of regularisers
+                loss = self._forward(x, y, own).losses  # (1,), free of regularisers
             gradients = tape.gradient(loss, [w.value for w in weights])
             # as dense tensors: the rows of an embedding that occur twice must be added before the norm is taken
             return tf.linalg.global_norm([tf.convert_to_tensor(g) for g in gradients if g is not None])
 
         with unchanged(self._model):
-            return tf.map_fn(one, parts, fn_output_signature=tf.float32)
+            return tf.map_fn(one, present, fn_output_signature=tf.float32)
 
     def _forward(self, x, y, sample_weight):
         y_pred = forward(self._model, x)
-        b = tf.shape(keras.tree.flatten(x)[0])[0]
+        b = tf.shape(arrays_of(x)[0])[0]
         return self._recorder.record(x, y, y_pred, self._form.weigh(sample_weight, tf.ones(b)))
 
 

@@ -1,11 +1,11 @@
 """The sampler for batches without random access: the candidates are the samples that come next."""
 
-import keras
 import numpy as np
 
 from importance_sampling.chooser import Chooser
 from importance_sampling.labels import class_ids
 from importance_sampling.sampler import check_pooling, check_presample
+from importance_sampling.structures import take
 from importance_sampling.types import Pool
 
 
@@ -61,6 +61,10 @@ class StreamSampler(Chooser):
             raise ValueError("`steps_per_epoch` must be given for batches without a known end. Received: steps_per_epoch=None")
         return self.stream.num_batches
 
+    def close(self):
+        """Ends the reading of the stream, which begins again where it can."""
+        self.stream.close()
+
     def example(self, batch_size):
         """The batch that comes next, `(x, y, sample_weight)`; it is not used up."""
         return self.stream.example()
@@ -75,15 +79,10 @@ class StreamSampler(Chooser):
         batch, indices = self.stream.take(size)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices
         self._seen += size
-        return self.choose(pool_of(batch, self.importance, indices), batch_size)
+        return self.choose(pool_of(batch, self.labelled, indices), batch_size)
 
 
-def pool_of(batch, importance, indices):
-    """A pool of samples that are in memory already, `(x, y, sample_weight)`."""
-    labels = class_ids(batch[1])[0] if importance.uses_labels else None
-    return Pool(indices, labels, read=lambda positions: tuple(take(part, positions) for part in batch))
-
-
-def take(part, positions):
-    """Some samples of a structure of arrays in memory, or None."""
-    return None if part is None else keras.tree.map_structure(lambda leaf: leaf[positions], part)
+def pool_of(batch, labelled, indices):
+    """A pool of samples that are in memory already, `(x, y, sample_weight)`, whose targets are class ids if `labelled`."""
+    labels = class_ids(batch[1])[0] if labelled else None
+    return Pool(indices, labels, read=lambda positions: take(batch, positions))

@@ -1,11 +1,15 @@
 """Data without random access: batches that come one after another."""
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from importance_sampling.structures import arrays_of, item_of, map_arrays, size_of, standardized, take
 
 
 class Indexed:
@@ -15,7 +19,7 @@ class Indexed:
         batches: a `tf.data.Dataset`, `keras.utils.PyDataset` or generator of `(indices, (x, y))` or
             `(indices, (x, y, sample_weight))`, with indices `(b,)` in [0, size) that stay with their samples.
         size: N, the number of samples.
-        classes: the number of classes, for an importance that tells classes apart.
+        classes: the number of classes, for an importance that tells classes apart; 0 for data without classes.
 
     Raises:
         ValueError: `size` is below 1.
@@ -33,13 +37,13 @@ class Indexed:
 
 
 class BatchStream:
-    """A `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator of batches, as a queue of samples.
+    """A `tf.data.Dataset`, a `keras.utils.PyDataset`, another loader of batches or a generator, as a queue of samples.
 
-    What repeats is read again and again, a `PyDataset` with its batches in a new order each time, by one thread. A generator is
-    read once; what is left of it when a pool cannot be filled any more is not used.
+    What repeats is read again and again, from its beginning after `close`; a `PyDataset` with its batches in a new order each
+    time. A generator is read once; what is left of it when a pool cannot be filled any more is not used.
 
     Args:
-        batches: gives `(x, y)` or `(x, y, sample_weight)` with the samples of a batch along the first axis; or `Indexed`.
+        batches: gives `x`, `(x, y)` or `(x, y, sample_weight)` with the samples of a batch along the first axis; or `Indexed`.
         change: applied to every batch `(x, y, sample_weight)`.
         shuffle: whether the batches of a `PyDataset` come in random order.
         rng: numpy Generator for that order.
@@ -51,27 +55,26 @@ class BatchStream:
     def __init__(self, batches, shuffle, rng, change=lambda batch: batch):
         self.indexed = isinstance(batches, Indexed)
         self.size, self.classes = (batches.size, batches.classes) if self.indexed else (None, None)
-        batches = batches.batches if self.indexed else batches
+        self._batches = batches.batches if self.indexed else batches
         self._change = change
-        self.num_batches = _num_batches(batches)
-        self._iterator = _endless(batches, shuffle, rng)
-        self._shapes = None
-        self._waiting = []  # batches that were read and not taken
-        try:
-            first = self._read()
-        except StopIteration:
-            raise ValueError("`x` must have at least one batch. Received: empty data") from None
-        self.batch_size = _size(first)
-        self._waiting.append(first)
+        self.num_batches = _num_batches(self._batches)
+        self._passes = lambda: _endless(self._batches, shuffle, rng)
+        self._iterator = self._shapes = None
+        self._waiting = []  # elements that were read and not taken
+        self.batch_size = size_of(self.example())
 
     def example(self):
-        """The batch that comes next, `(x, y, sample_weight)`; it is not taken."""
+        """The batch that comes next, `(x, y, sample_weight)`; it is not taken.
+
+        Raises:
+            ValueError: there is none.
+        """
         try:
             if not self._waiting:
                 self._waiting.append(self._read())
         except StopIteration:
-            raise ValueError("`x` must have at least one batch. Received: a generator that has come to its end") from None
-        return _three(self._waiting[0][1])
+            raise ValueError("`x` must have at least one batch. Received: one that is empty, or has come to its end") from None
+        return self._waiting[0][1]
 
     def take(self, count):
         """The next `count` samples, `(x, y, sample_weight)`, and their indices `(count,)`, or None where they have none.
@@ -79,35 +82,46 @@ class BatchStream:
         Raises:
             StopIteration: a generator has no more.
         """
-        available = sum(map(_size, self._waiting))
+        available = sum(map(size_of, self._waiting))
         while available < count:
             self._waiting.append(self._read())
-            available += _size(self._waiting[-1])
-        joined = keras.tree.map_structure(lambda *leaves: np.concatenate(leaves), *self._waiting)
-        rest = keras.tree.map_structure(lambda leaf: leaf[count:], joined)
-        self._waiting = [rest] if _size(rest) else []
-        indices, batch = keras.tree.map_structure(lambda leaf: leaf[:count], joined)
-        return _three(batch), indices if self.indexed else None
+            available += size_of(self._waiting[-1])
+        joined = map_arrays(lambda *leaves: np.concatenate(leaves), *self._waiting)
+        self._waiting = [take(joined, slice(count, None))] if available > count else []
+        indices, batch = take(joined, slice(count))
+        return batch, indices
+
+    def close(self):
+        """Ends the reading, so that no thread goes on; what repeats begins again when it is read again."""
+        if self._iterator is not None and not isinstance(self._batches, Iterator):
+            self._iterator.close()
+            self._iterator, self._waiting = None, []
 
     def _read(self):
-        """`(indices, batch)`, where indices are `()` if there are none and the batch has two or three parts."""
+        """The next `(indices, (x, y, sample_weight))`, with None for what is not there."""
+        if self._iterator is None:
+            self._iterator = self._passes()
         element = next(self._iterator)
-        indices, batch = element if self.indexed else ((), element)
-        batch = self._change(_three(_as_batch(batch)))
-        batch = tuple(part for part in batch if part is not None)
-        shapes = keras.tree.map_structure(lambda leaf: leaf.shape[1:], keras.tree.flatten(batch))
+        if self.indexed and not (isinstance(element, (tuple, list)) and len(element) == 2):
+            raise ValueError(f"`x` must give batches (indices, (x, y)) where it is Indexed. Received: a {type(element).__name__}")
+        indices, batch = element if self.indexed else (None, element)
+        batch = map_arrays(lambda leaf: standardized(np.asarray(leaf)), keras.utils.unpack_x_y_sample_weight(batch))
+        batch = self._change(batch)
+        shapes = [leaf.shape[1:] for leaf in arrays_of(batch)]
         self._shapes = self._shapes or shapes
         if shapes != self._shapes:
             raise ValueError(
                 "`x` must give samples of one shape, since a pool gathers several batches: pad them, or use the "
                 f"ImportanceSampling callback. Received: shapes {shapes} after {self._shapes}"
             )
-        return keras.tree.map_structure(np.asarray, indices), batch
+        return map_arrays(np.asarray, indices), batch
 
 
 def is_stream(x):
     """Whether data come in batches, as Keras takes them, rather than as arrays or single samples."""
-    return isinstance(x, (tf.data.Dataset, keras.utils.PyDataset, Indexed, Iterator))
+    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset, Indexed, Iterator)):
+        return True
+    return hasattr(type(x), "__iter__") and not any(hasattr(type(x), name) for name in ("__getitem__", "__array__"))
 
 
 def _num_batches(batches):
@@ -116,41 +130,48 @@ def _num_batches(batches):
     if isinstance(batches, tf.data.Dataset):
         cardinality = int(batches.cardinality())
         return cardinality if cardinality > 0 else None
-    return None
+    return len(batches) if hasattr(batches, "__len__") else None
 
 
 def _endless(batches, shuffle, rng):
     if isinstance(batches, tf.data.Dataset):
         yield from batches.repeat().as_numpy_iterator()
     elif isinstance(batches, keras.utils.PyDataset):
-        for _ in itertools.count():
+        yield from _pydataset(batches, shuffle, rng)
+    elif isinstance(batches, Iterator):
+        yield from batches
+    else:
+        while True:
+            found = False
+            for batch in batches:
+                found = True
+                yield batch
+            if not found:
+                return
+
+
+def _pydataset(batches, shuffle, rng):
+    """Pass after pass, by as many threads as the `PyDataset` asks for, and in order."""
+    threads = ThreadPoolExecutor(max(batches.workers, 1))
+    try:
+        while True:
             size = batches.num_batches
             order = itertools.count() if size is None else rng.permutation(size) if shuffle else range(size)
-            yield from (batches[int(i)] for i in order)
+            batches.on_epoch_begin()
+            if batches.workers > 1:
+                yield from _read_ahead(threads, batches, order)
+            else:
+                yield from (item_of(batches, int(i)) for i in order)
             batches.on_epoch_end()
-    else:
-        yield from batches
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
-def _as_batch(batch):
-    """`(x, y)` or `(x, y, sample_weight)` as arrays, floats as Keras's `floatx`."""
-    if not (isinstance(batch, (tuple, list)) and len(batch) in (2, 3)):
-        raise ValueError(
-            f"`x` must give batches as (x, y) or (x, y, sample_weight). Received: a batch of type {type(batch).__name__}"
-        )
-    batch = tuple(part for part in batch if part is not None)
-    return keras.tree.map_structure(_as_array, batch)
-
-
-def _as_array(leaf):
-    array = np.asarray(leaf)
-    return array.astype(keras.config.floatx(), copy=False) if array.dtype.kind == "f" else array
-
-
-def _three(batch):
-    x, y, *own = batch
-    return x, y, own[0] if own else None
-
-
-def _size(element):
-    return len(keras.tree.flatten(element[1][0])[0])
+def _read_ahead(threads, batches, order):
+    waiting = deque()
+    for i in order:
+        waiting.append(threads.submit(item_of, batches, int(i)))
+        if len(waiting) > batches.max_queue_size:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

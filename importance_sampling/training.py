@@ -1,17 +1,16 @@
 """`ImportanceTraining(model).fit(...)` in place of `model.fit(...)`."""
 
-import contextlib
-
 import keras
 import numpy as np
 
 from importance_sampling import importance as importances
 from importance_sampling import smoothing as smoothings
 from importance_sampling.chooser import check_settings
-from importance_sampling.dataset import Feed, ordered_dataset, plain_dataset
-from importance_sampling.engine import DrawingEngine, refuse_several_devices
+from importance_sampling.dataset import ordered_dataset
+from importance_sampling.engine import DrawingEngine, Engine, joined
 from importance_sampling.inputs import by_class, refuse_with_batches, source_of
-from importance_sampling.labels import check_outputs
+from importance_sampling.labels import classes_for
+from importance_sampling.replicas import check_divisible, replicas_of
 from importance_sampling.sampler import ImportanceSampler, check_pooling
 from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
@@ -37,6 +36,11 @@ class ImportanceTraining:
         smoothing: `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`, `power`.
         presample: B, the candidates of each step, out of which the batch is chosen; above N it means all samples.
         draws, pools, reweighting: see `ImportanceSampler`.
+        map: None or a function of one sample, `(x, y)` to `(x, y)`, such as decoding or augmentation. It runs after the
+            choice, for the chosen samples only, several at once. If it has a parameter `seed`, it is given one, `(2,)` int32, for
+            stateless random functions. Importances that score by the model see the samples without it.
+        on_step: None or a function called after each step with its `Draw` and the losses of its samples, `(b,)` float64 before
+            weighting, NaN for a weight of 0.
         seed: int or None. With the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
             is the same, bit for bit, on a CPU.
 
@@ -73,12 +77,15 @@ class ImportanceTraining:
         pools=None,
         reweighting="rescaled",
         seed=None,
+        map=None,
+        on_step=None,
     ):
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
         smoothings.resolve(smoothing)
         check_settings(k, draws, reweighting)
         check_pooling(presample, pools)
+        Engine(map, on_step)  # refuses what is no function now
         self.model = model
         self.sampler = None
         self.seconds = None
@@ -86,6 +93,7 @@ class ImportanceTraining:
         self._seeds = np.random.SeedSequence(seed)
         self._settings = dict(k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting)
         self._step = TrainStep(model, gnorm=importances.resolve(importance, model).of == "gnorm")
+        self._hooks = dict(map=map, on_step=on_step)
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
 
@@ -140,7 +148,7 @@ class ImportanceTraining:
         """
         if not self.model.compiled:
             raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
-        refuse_several_devices(self.model)
+        replicas = replicas_of(self.model)
         validation_split = 0.0 if validation_data is not None else validation_split
         class_weight = None if class_weight is None else dict(class_weight)
         data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
@@ -153,16 +161,15 @@ class ImportanceTraining:
                 source, held_out = split(source, validation_split)
                 validation_data = ordered_dataset(held_out, validation_batch_size or batch_size or 32)
             make = lambda seed: self._source_sampler(source, shuffle, seed)  # noqa: E731
-        batch_size, steps = self._prepare(data, make, batch_size, steps_per_epoch)
+        batch_size, steps = self._prepare(data, make, batch_size, steps_per_epoch, replicas)
 
-        feed = Feed(self.sampler.example(batch_size))
-        engine = DrawingEngine(self._step, self.sampler, feed, batch_size, steps)
+        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, **self._hooks)
         engine.set_model(self.model)
         self.seconds = engine.seconds
         try:
-            with _joined(callbacks, engine) as callbacks:
+            with joined(callbacks, engine) as callbacks:
                 return self.model.fit(
-                    plain_dataset(self.sampler.example(batch_size), feed),
+                    engine.dataset(),
                     epochs=epochs,
                     verbose=verbose,
                     callbacks=callbacks,
@@ -192,7 +199,7 @@ class ImportanceTraining:
         """Makes the next `fit` go on from `get_state`, in an object made with the same arguments, on the same data."""
         self._restored = state
 
-    def _prepare(self, data, make, batch_size, steps_per_epoch):
+    def _prepare(self, data, make, batch_size, steps_per_epoch, replicas):
         """Keeps the sampler if the data are the very arrays of the last `fit`, else makes one with a seed of its own.
 
         Nothing of what was learnt is lost where anything is refused. Returns the batch size and the steps of an epoch.
@@ -201,6 +208,7 @@ class ImportanceTraining:
         sampler = self.sampler if kept else make(np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
         batch_size = sampler.default_batch_size if batch_size is None else batch_size
         sampler.check_batch_size(batch_size)
+        check_divisible(batch_size, replicas)
         if steps_per_epoch is not None and steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
         steps = sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
@@ -215,9 +223,9 @@ class ImportanceTraining:
 
     def _source_sampler(self, source, shuffle, seed):
         importance = importances.resolve(self._importance, self.model)
-        if importance.uses_labels and source.targets is not None:
-            check_outputs(source.targets, getattr(self.model, "outputs", None) or [])
         settings = dict(self._settings, pools=self._settings["pools"] if shuffle else "sequential")
+        if importance.uses_labels and source.targets is not None:
+            settings["classes"] = classes_for(source.targets, getattr(self.model, "outputs", None) or [])
         return ImportanceSampler(source, importance, seed=seed, **settings)
 
     def _stream_sampler(self, batches, class_weight, shuffle, seed):
@@ -231,16 +239,3 @@ def _same(data, others):
     """Whether two `fit`s were given the very same arrays, and equal settings of what is drawn from them."""
     (arrays, cut), (other_arrays, other_cut) = data, others
     return cut == other_cut and len(arrays) == len(other_arrays) and all(a is b for a, b in zip(arrays, other_arrays))
-
-
-@contextlib.contextmanager
-def _joined(callbacks, engine):
-    """The user's callbacks with the engine among them; a `CallbackList` gets it only for the time of the context."""
-    if not isinstance(callbacks, keras.callbacks.CallbackList):
-        yield [engine, *([] if callbacks is None else keras.tree.flatten(callbacks))]
-        return
-    callbacks.callbacks.insert(0, engine)
-    try:
-        yield callbacks
-    finally:
-        callbacks.callbacks.remove(engine)

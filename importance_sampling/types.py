@@ -46,6 +46,9 @@ class Draw:
         presample: B, the size of the pool the samples were chosen from.
         read: reads the chosen samples, and only them: `(x, y, sample_weight)` with b samples along the first axis. None in a
             draw made by hand.
+        candidates: `(B,)` int64, places of the whole pool in the data set. None in a draw made by hand.
+        candidate_scores: `(B,)` float64, the importance of the whole pool before smoothing; NaN where nothing was scored.
+            None in a draw made by hand.
     """
 
     indices: np.ndarray
@@ -55,13 +58,18 @@ class Draw:
     scores: np.ndarray
     presample: int
     read: Callable[[], Batch] | None = None
+    candidates: np.ndarray | None = None
+    candidate_scores: np.ndarray | None = None
 
     def __len__(self):
         return len(self.indices)
 
 
 class Source(Protocol):
-    """Data with random access."""
+    """Data with random access.
+
+    `targets` are those of all samples; `()` where there are none, and None where they are known only once a sample is read.
+    """
 
     targets: Any
 
@@ -76,14 +84,15 @@ class Importance(Protocol):
 
     `of` names the quantity that the scores estimate and that `update` is given: `"loss"`, `"gnorm"` (the gradient-norm
     bound), `"full_gnorm"`, or None where there is nothing to estimate and every sample counts the same.
-    `uses_labels` says whether `build` and `score` need class ids, `uses_indices` whether they need to know a sample again
-    when it comes again. In `build`, what an importance does not use may be None; so may be the number of classes where they
-    come with the batches.
+    `uses_labels` says whether `build` and `score` make use of class ids, `needs_labels` whether they cannot do without, and
+    `uses_indices` whether they need to know a sample when it comes again. In `build`, what an importance does not use may be
+    None; so may be the number of classes where they come with the batches. It is 0 where the data have no classes.
     """
 
     of: str | None
     uses_indices: bool
     uses_labels: bool
+    needs_labels: bool
 
     def build(self, size: int | None, classes: int | None, seed: int) -> None: ...
 

@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
-    {"types", "version"},  # 0
-    {"smoothing", "reweighting", "drawing", "pools", "history", "losses", "labels", "sources", "streams"},
+    {"types", "version", "structures"},  # 0
+    {"smoothing", "reweighting", "drawing", "pools", "history", "losses", "labels", "sources", "streams", "mapping", "replicas"},
     {"probe", "inputs"},
     {"steps"},
     {"importance.uniform", "importance.oracle", "importance.lstm", "importance.gaussian"},

@@ -165,13 +165,6 @@ def test_an_exception_of_another_callback_just_before_a_step_does_no_harm_later(
     assert int(model.optimizer.iterations) == before + 3
 
 
-def test_a_model_on_several_devices_is_refused():
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        model = classifier()
-    with pytest.raises(ValueError, match="`model` must be on one device"):
-        model.fit(X, Y, batch_size=30, callbacks=[ImportanceSampling(8)], verbose=0)
-
-
 def test_indices_do_not_go_with_weights():
     with pytest.raises(ValueError, match=r"`dataset` must give samples \(x, y\)"):
         with_indices(tf.data.Dataset.from_tensor_slices((X, Y, Y)))

@@ -1,12 +1,10 @@
 """The weighted data set reads what was drawn, and nothing else."""
 
-import threading
-
 import numpy as np
 import pytest
 
 from importance_sampling import ArraySource, Draw, ImportanceSampler, weighted_dataset
-from importance_sampling.dataset import Feed, ordered_dataset
+from importance_sampling.dataset import ordered_dataset
 
 
 class Counting(ArraySource):
@@ -63,26 +61,16 @@ def test_floats_become_floatx_and_integers_stay():
     assert (x["a"].dtype, x["b"][0].dtype, y.dtype) == ("float32", "uint8", "int64")
 
 
-def test_the_feed_waits_for_a_batch_and_ends_when_it_is_closed():
-    feed = Feed(example="example")
-    assert list(feed()) == ["example"]  # before training: one look
-    feed.open()
-    taken = []
-    reader = threading.Thread(target=lambda: taken.extend(feed()))
-    reader.start()
-    feed.put("first")
-    feed.put("second")
-    reader.join(0.2)
-    assert reader.is_alive()
-    feed.close()
-    reader.join(10)
-    assert not reader.is_alive()
-    assert taken == ["first", "second"]
-
-
 def test_validation_data_come_once_in_their_order():
     source = ArraySource(np.arange(10.0).reshape(10, 1), np.arange(10))
     dataset = ordered_dataset(source, 4)
     assert int(dataset.cardinality()) == 3
     for _ in range(2):
         assert [list(y) for _, y in dataset.as_numpy_iterator()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_validation_data_without_targets_keep_their_weights():
+    source = ArraySource(np.arange(3.0).reshape(3, 1), None, np.array([1.0, 2.0, 3.0]))
+    ((x, y, weights),) = list(ordered_dataset(source, 4))
+    assert x.shape == (3, 1) and y is None
+    np.testing.assert_array_equal(weights, [1, 2, 3])

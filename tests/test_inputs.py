@@ -1,6 +1,7 @@
 """What `fit` takes: each kind of data trains as the arrays it stands for."""
 
 import threading
+import time
 
 import h5py
 import keras
@@ -175,6 +176,79 @@ def test_a_pydataset_is_told_of_its_epochs_and_shuffled(data):
     assert not all(np.array_equal(orders[0], order) for order in orders)
 
 
+class Told(keras.utils.PyDataset):
+    """Notes what it is told and asked, and by which thread; a batch takes the longer the earlier it is."""
+
+    def __init__(self, fails_at=None, **settings):
+        super().__init__(**settings)
+        self.events, self.threads, self.fails_at = [], set(), fails_at
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, i):
+        self.threads.add(threading.get_ident())
+        if i == self.fails_at:
+            raise LookupError("the disk is gone")
+        time.sleep(0.01 * (6 - i))
+        return np.full((4, 2), i, np.float32), np.arange(4) % 3
+
+    def on_epoch_begin(self):
+        self.events.append("begin")
+
+    def on_epoch_end(self):
+        self.events.append("end")
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_read_ahead_and_in_order(workers):
+    batches, draws = Told(workers=workers, max_queue_size=3), []
+    training = ImportanceTraining(classifier(), "uniform", seed=0, on_step=lambda draw, _: draws.append(int(draw.read()[0][0, 0])))
+    before = threading.active_count()
+    training.fit(batches, epochs=2, shuffle=False, verbose=0)
+    assert draws == 2 * [0, 1, 2, 3, 4, 5]
+    assert batches.events == ["begin", "end", "begin"]
+    assert len(batches.threads - {threading.get_ident()}) == (3 if workers == 3 else 0)
+    assert threading.active_count() <= before + 1  # TensorFlow keeps one of its own
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_failing_batch_surfaces_with_its_index_and_leaves_no_thread(workers):
+    before = threading.active_count()
+    with pytest.raises(LookupError, match="the disk is gone") as caught:
+        ImportanceTraining(classifier(), "pcg", presample=8).fit(Told(fails_at=4, workers=workers), verbose=0)
+    assert caught.value.__notes__ == ["importance_sampling was reading item 4 of Told"]
+    assert threading.active_count() <= before + 1
+
+
+def test_each_fit_starts_at_the_beginning_of_what_repeats(data):
+    """As plain fit does; a generator goes on where it is."""
+    batches, seen = Told(), []
+    training = ImportanceTraining(classifier(), "uniform", on_step=lambda draw, _: seen.append(int(draw.read()[0][0, 0])))
+    for _ in range(2):
+        training.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)
+    assert seen == [0, 1, 0, 1]
+    generator = (batches[i] for i in range(6))
+    for _ in range(2):
+        training.fit(generator, steps_per_epoch=2, verbose=0)
+    assert seen[4:] == [0, 1, 2, 3]
+
+
+def test_none_among_sample_weights_counts_one(blobs):
+    x, y = blobs
+    inputs = keras.Input((2,))
+    losses = []
+    for weights in ({"a": y + 0.5, "b": None}, {"a": y + 0.5, "b": np.ones(300)}):
+        keras.utils.set_random_seed(0)
+        outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in "ab"}
+        model = keras.Model(inputs, outputs)
+        model.compile("sgd", {"a": "mse", "b": "mse"})
+        training = ImportanceTraining(model, "oracle", presample=60, seed=0)
+        targets = {"a": x[:, :1], "b": x[:, 1:]}
+        losses.append(training.fit(x, targets, sample_weight=weights, batch_size=20, verbose=0).history["loss"][0])
+    assert losses[0] == losses[1]
+
+
 def test_class_weight_goes_with_batches(data):
     x, y = data
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(B)
@@ -214,7 +288,7 @@ def test_a_failing_source_surfaces_as_its_own_error_with_the_index(data):
     model.fit(*data, verbose=0)
     with pytest.raises(LookupError, match="the disk is gone") as caught:
         ImportanceTraining(model, "uniform", seed=0).fit(Broken(*data), batch_size=B, epochs=9, verbose=0)
-    assert any("reading sample" in note and "of Broken" in note for note in caught.value.__notes__)
+    assert any("reading item" in note and "of Broken" in note for note in caught.value.__notes__)
     assert threading.active_count() <= threads + 1  # TensorFlow keeps one of its own
 
 
@@ -230,7 +304,7 @@ def test_a_generator_that_has_ended_is_refused(data):
     few = iter([(x[:B], y[:B])] * 3)
     training = ImportanceTraining(classifier(), "uniform")
     training.fit(few, steps_per_epoch=3, verbose=0)
-    with pytest.raises(ValueError, match="a generator that has come to its end"):
+    with pytest.raises(ValueError, match="one that is empty, or has come to its end"):
         training.fit(few, steps_per_epoch=3, verbose=0)
 
 
@@ -283,8 +357,8 @@ X, Y = np.zeros((N, 2), np.float32), np.arange(N) % 3
         ("oracle", lambda: streams(X, Y)["PyDataset"](), dict(batch_size=5), "`batch_size` must not be given: `x`, a Batches"),
         ("oracle", lambda: streams(X, Y)["tf.data"](), dict(validation_split=0.1), "`validation_split` needs arrays"),
         ("oracle", lambda: streams(X, Y)["generator"](), {}, "`steps_per_epoch` must be given for batches without a known end"),
-        ("oracle", lambda: iter([]), {}, "`x` must have at least one batch. Received: empty data"),
-        ("oracle", lambda: tf.data.Dataset.from_tensor_slices(X).batch(5), {}, r"must give batches as \(x, y\) or"),
+        ("oracle", lambda: iter([]), {}, "`x` must have at least one batch. Received: one that is empty"),
+        ("oracle", lambda: tf.data.Dataset.from_tensor_slices(X).batch(5), {}, "`y` must be given for this loss"),
         ("approx", lambda: Items(X, Y), {}, "`y` must be given for an importance that tells classes apart"),
         ("oracle", lambda: Items(X), {}, r"`x` must give samples as \(x, y\) or \(x, y, sample_weight\), or `y` must be given"),
         ("oracle", lambda: Items(X), dict(y=Y[:7]), r"must have the same length. Received: len\(x\)=120, len\(y\)=7"),

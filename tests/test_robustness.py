@@ -322,28 +322,32 @@ def test_a_state_before_any_fit_is_refused():
         ImportanceTraining(classifier()).get_state()
 
 
-@pytest.mark.parametrize(
-    ("model", "y", "text"),
-    [
-        (
-            lambda: compiled(keras.Input((2,)), L.Dense(1)),
-            np.arange(40) * 1e6,
-            r"class ids in \[0, 2\), by the model's outputs",
-        ),
-        (lambda: compiled(keras.Input((2,)), L.Dense(1)), RNG.normal(size=40), r"importance=LSTM\(classes=0\)"),
-    ],
-)
-def test_regression_is_told_the_way_out(model, y, text):
-    with pytest.raises(ValueError, match=text):
-        ImportanceTraining(model(), "approx", presample=20).fit(np.zeros((40, 2)), y, batch_size=10, verbose=0)
-
-
-def test_regression_without_classes_trains():
+@pytest.mark.parametrize("targets", [lambda total: total, lambda total: np.round(5 * total) + 50], ids=["real", "whole"])
+def test_approx_does_without_classes_in_a_regression(targets):
+    """The LSTM has no embedding then, whether it is told or finds out."""
     x = RNG.normal(size=(200, 2)).astype("float32")
-    model = compiled(keras.Input((2,)), L.Dense(1))
-    training = ImportanceTraining(model, LSTM(classes=0, history=2, units=4, jit_compile=False), presample=50, seed=0)
-    history = training.fit(x, x.sum(axis=1), batch_size=20, epochs=5, verbose=0)
-    assert history.history["loss"][-1] < history.history["loss"][0]
+    y = targets(x.sum(axis=1))
+    for classes in (None, 0):
+        model = compiled(keras.Input((2,)), L.Dense(1))
+        own = LSTM(classes=classes, history=2, units=4, jit_compile=False)
+        training = ImportanceTraining(model, own, presample=50, seed=0)
+        history = training.fit(x, y, batch_size=20, epochs=5, verbose=0)
+        assert history.history["loss"][-1] < history.history["loss"][0]
+        assert not any("embedding" in w.path for w in training.sampler.importance.network.weights)
+    with pytest.raises(ValueError, match="`y` must be class ids|`importance` must do without classes"):
+        ImportanceTraining(compiled(keras.Input((2,)), L.Dense(1)), "pcg").fit(x, y, verbose=0)
+
+
+def test_the_sampler_alone_finds_out_too():
+    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), RNG.normal(size=9)), small()).draw(4).labels is None
+    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), np.arange(9)), small(), classes=0).draw(4).labels is None
+    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), np.arange(9)), small()).draw(4).labels is not None
+    with pytest.raises(ValueError, match="`importance` must do without classes on data that have none"):
+        ImportanceSampler(ArraySource(np.zeros((9, 1)), np.arange(9)), "pcg", classes=0)
+
+
+def small():
+    return LSTM(history=2, units=4, jit_compile=False)
 
 
 def test_numbers_too_large_for_class_ids_are_refused():

@@ -26,7 +26,7 @@ class Given:
 
     of = "loss"
     uses_indices = False
-    uses_labels = False
+    uses_labels = needs_labels = False
 
     def __init__(self, scores):
         self.scores = np.asarray(scores, float)

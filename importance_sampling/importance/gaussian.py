@@ -33,6 +33,7 @@ class PerClassGaussian:
 
     uses_indices = False
     uses_labels = True
+    needs_labels = True
 
     def __init__(self, decay=0.95, of="loss"):
         if not 0 <= decay <= 1:

@@ -30,7 +30,8 @@ class LSTM:
         history: H, how many losses of each sample are kept.
         units: size of both LSTMs.
         embedding: D, size of the class embedding.
-        classes: number of classes; None takes it from the labels; 0 leaves the embedding out, for data without classes.
+        classes: number of classes; None takes it from the labels, and leaves the embedding out where the data have no classes
+            (regression, several outputs, several labels); 0 leaves it out in any case.
         learning_rate: of Adam.
         of: what is predicted, `"loss"` or `"gnorm"` (the gradient-norm bound, from the same backward pass).
         jit_compile: compile with XLA. Without it a step costs about twice as much, but starting takes 2 seconds only.
@@ -74,6 +75,10 @@ class LSTM:
     def uses_labels(self):
         return self.classes != 0
 
+    @property
+    def needs_labels(self):
+        return bool(self.classes)
+
     def build(self, size, classes, seed):
         """Starts an empty history of `size` samples and an untrained network.
 
@@ -81,7 +86,9 @@ class LSTM:
             ValueError: the labels need more classes than the `classes` given to the constructor.
         """
         if classes is None and self.classes is None:
-            raise ValueError("`classes` must be given where the labels come with the batches. Received: classes=None")
+            raise ValueError(
+                "`classes` must be given where the labels come with the batches, 0 for data without classes. Received: classes=None"
+            )
         if self.classes and classes and classes > self.classes:
             raise ValueError(f"`y` must be class ids in [0, {self.classes}). Received: y={classes - 1}")
         classes = classes if self.classes is None else self.classes
@@ -133,7 +140,7 @@ class LSTM:
         losses, count = self.losses.window(indices)
         if self._built_for and labels.max() >= self._built_for:
             raise ValueError(f"`y` must be class ids below `classes`, {self._built_for}. Received: y={labels.max()}")
-        ids = np.zeros(len(indices), np.int32) if labels is None else labels.astype(np.int32)
+        ids = labels.astype(np.int32) if self._built_for else np.zeros(len(indices), np.int32)
         return losses / np.float32(self._scale or 1.0), count, ids
 
     def _fit_batch(self, losses, count, labels, targets, known):

@@ -38,6 +38,7 @@ class Oracle:
 
     uses_indices = False
     uses_labels = False
+    needs_labels = False
 
     def __init__(self, model, score="loss", batch_size=128):
         if score not in SCORES:

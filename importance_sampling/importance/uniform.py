@@ -23,6 +23,7 @@ class Uniform:
     of = None
     uses_indices = False
     uses_labels = False
+    needs_labels = False
 
     def build(self, size, classes, seed):
         """There is nothing to build."""

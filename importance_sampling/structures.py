@@ -1,0 +1,43 @@
+"""Nested structures of arrays, as Keras takes them: tuples, lists and dictionaries, where None stands for nothing."""
+
+import keras
+import numpy as np
+
+
+def map_arrays(function, structure, *others):
+    """Applies a function to every array of a structure, and to those in the same place of others; None stays None."""
+    return keras.tree.map_structure(lambda leaf, *rest: None if leaf is None else function(leaf, *rest), structure, *others)
+
+
+def arrays_of(structure):
+    """The arrays of a structure in a list."""
+    return [leaf for leaf in keras.tree.flatten(structure) if leaf is not None]
+
+
+def size_of(structure):
+    """The number of samples, the length of the first array."""
+    return len(arrays_of(structure)[0])
+
+
+def take(structure, positions):
+    """Some samples of a structure of arrays in memory."""
+    return map_arrays(lambda leaf: leaf[positions], structure)
+
+
+def item_of(items, i):
+    """`items[i]`; what it raises passes on, with a note of the index."""
+    try:
+        return items[i]
+    except Exception as error:
+        error.add_note(f"importance_sampling was reading item {i} of {type(items).__name__}")
+        raise
+
+
+def standardized(array):
+    """Floats as Keras's `floatx`, as `model.fit` has them."""
+    return array.astype(keras.config.floatx(), copy=False) if array.dtype.kind == "f" else array
+
+
+def rows(values, rank):
+    """One number for each sample, `(n,)`, in a shape that multiplies arrays of `rank` dimensions: `(n, 1, ...)`."""
+    return np.reshape(values, (-1, *[1] * (rank - 1)))

@@ -1,0 +1,203 @@
+"""More than one device: what one device does, on parts of the batch."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, with_indices
+from importance_sampling.probe import loss_form
+from tests.models import L, classifier
+
+DEVICES = ["CPU:0", "CPU:1"]  # virtual, see conftest.py
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return tf.distribute.MirroredStrategy(DEVICES)
+
+
+def small_lstm():
+    return LSTM(history=3, units=4, jit_compile=False)
+
+
+def trained(scope, fit, **compiling):
+    """The model after training and every step of it."""
+    keras.utils.set_random_seed(0)
+    with scope:
+        model = classifier(optimizer="adam", metrics=["accuracy"], **compiling)
+    steps = []
+    sampler, history = fit(model, lambda draw, losses: steps.append((draw, losses)))
+    return model, steps, sampler, history.history
+
+
+def by_training(importance, x, y):
+    def fit(model, on_step):
+        training = ImportanceTraining(model, importance, presample=60, seed=0, on_step=on_step)
+        return training, training.fit(x, y, batch_size=20, epochs=2, sample_weight=np.linspace(0.5, 2, len(x)), verbose=0)
+
+    return lambda model, on_step: (lambda training, history: (training.sampler, history))(*fit(model, on_step))
+
+
+def by_callback(importance, x, y):
+    def fit(model, on_step):
+        callback = ImportanceSampling(20, importance, size=300, classes=3, seed=0, on_step=on_step)
+        data = tf.data.Dataset.from_tensor_slices((x, y))
+        data = with_indices(data) if importance.uses_indices else data
+        history = model.fit(data.batch(60), shuffle=False, epochs=2, callbacks=[callback], verbose=0)
+        return callback.sampler, history
+
+    return fit
+
+
+@pytest.mark.parametrize(
+    ("importance", "compiling"),
+    [
+        ("uniform", {}),
+        ("oracle", {}),
+        ("gnorm", {}),
+        ("approx", {}),
+        ("approx", {"steps_per_execution": 4}),
+        ("approx", {"run_eagerly": True}),
+    ],
+    ids=str,
+)
+def test_two_replicas_train_as_one_device(blobs, strategy, importance, compiling):
+    """The same draws, losses and weights of the model, up to round-off; the batch is weighed as a whole."""
+    importance = small_lstm() if importance == "approx" else importance
+    alone = trained(contextlib.nullcontext(), by_training(importance, *blobs), **compiling)
+    together = trained(strategy.scope(), by_training(importance, *blobs), **compiling)
+    assert_same_training(alone, together)
+
+
+def test_two_replicas_train_as_one_device_by_the_callback(blobs, strategy):
+    alone = trained(contextlib.nullcontext(), by_callback(small_lstm(), *blobs))
+    together = trained(strategy.scope(), by_callback(small_lstm(), *blobs))
+    assert_same_training(alone, together)
+
+
+def assert_same_training(alone, together):
+    (model, steps, sampler, history), (other, others, other_sampler, other_history) = alone, together
+    assert len(steps) == len(others) > 0
+    for (draw, losses), (other_draw, other_losses) in zip(steps, others):
+        np.testing.assert_array_equal(draw.indices, other_draw.indices)
+        np.testing.assert_allclose(losses, other_losses, rtol=1e-4, atol=1e-6)
+    for ours, theirs in zip(model.get_weights(), other.get_weights()):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert list(history) == list(other_history)
+    for name in history:
+        np.testing.assert_allclose(history[name], other_history[name], rtol=1e-3)
+    if sampler.importance.uses_indices:
+        (losses, count), (other_losses, other_count) = (
+            s.importance.losses.window(np.arange(300)) for s in (sampler, other_sampler)
+        )
+        assert count.sum() > 150
+        np.testing.assert_array_equal(count, other_count)
+        np.testing.assert_allclose(losses, other_losses, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_is_not_divided_by_the_replicas_gives_the_same_losses(blobs, strategy):
+    """Keras divides a mean by the number of replicas; a sum and a `compute_loss` of the user's own are as they are."""
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = L.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            each = keras.losses.sparse_categorical_crossentropy(y, y_pred, from_logits=True)
+            return keras.ops.mean(each[:, None] * sample_weight)
+
+    x, y = blobs
+    for make, divisor in (
+        (classifier, 2),
+        (lambda: classifier(loss=keras.losses.SparseCategoricalCrossentropy(reduction="sum")), 1),
+        (lambda: compiled(Own()), 1),
+    ):
+        with strategy.scope():
+            model = make()
+            model(x[:1])
+        assert loss_form(model, x[:8], y[:8]).divisor == divisor
+        own = keras.losses.sparse_categorical_crossentropy
+        expected = own(y[:20], model(x[:20]), from_logits=isinstance(model, Own))
+        seen = []
+        training = ImportanceTraining(model, "uniform", seed=0, on_step=lambda draw, losses: seen.append(losses))  # noqa: B023
+        training.fit(x[:20], y[:20], batch_size=20, shuffle=False, verbose=0)
+        np.testing.assert_allclose(seen[0], expected, rtol=1e-4)
+
+
+def compiled(model):
+    model.compile("sgd")
+    return model
+
+
+@pytest.mark.parametrize("how", ["fit", "callback"])
+def test_what_a_strategy_does_not_take_is_refused(blobs, strategy, how):
+    x, y = blobs
+
+    def fit(model, batch_size=20):
+        if how == "fit":
+            ImportanceTraining(model, "pcg", presample=60, seed=0).fit(x, y, batch_size=batch_size, verbose=0)
+        else:
+            model.fit(x, y, batch_size=60, callbacks=[ImportanceSampling(batch_size, "pcg")], verbose=0)
+
+    with strategy.scope():
+        model, with_xla = classifier(), classifier(jit_compile=True)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="`batch_size` must be a multiple of the 2 replicas. Received: batch_size=15"):
+        fit(model, 15)
+    with pytest.raises(ValueError, match=r"`fit` must be called outside of `strategy.scope\(\)`"), strategy.scope():
+        fit(model)
+    with pytest.raises(ValueError, match="`jit_compile` must be False or 'auto' under a strategy"):
+        fit(with_xla)
+    for ours, theirs in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_plain_keras_fails_with_xla_on_two_replicas(blobs, strategy):
+    """The reason for refusing it: if this test fails one day, Keras has learnt it, and so can this library."""
+    with strategy.scope():
+        model = classifier(jit_compile=True)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        model.fit(*blobs, batch_size=20, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome"),
+    [
+        # if Keras's own fit trains one day, the refusal has lost its reason
+        ("plain", "raised ValueError Attempt to convert a value (PerReplica"),
+        ("importance", "raised ValueError `model` must be on one device or under tf.distribute.MirroredStrategy"),
+    ],
+)
+def test_two_workers_are_refused_since_keras_itself_does_not_run_there(how, outcome):
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(2)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        ports = ",".join(str(one.getsockname()[1]) for one in sockets)
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.multi_worker", how, ports, str(index)],
+            cwd=Path(__file__).parent.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        for worker in workers:
+            assert outcome in worker.communicate(timeout=120)[0]
+    finally:
+        for worker in workers:
+            worker.kill()
