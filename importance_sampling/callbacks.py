@@ -6,10 +6,12 @@ import numpy as np
 from importance_sampling import importance as importances
 from importance_sampling.chooser import Chooser
 from importance_sampling.engine import Engine
+from importance_sampling.inputs import check_targets
 from importance_sampling.replicas import local_batch
 from importance_sampling.sampler import check_batch_size
 from importance_sampling.steps import TrainStep
 from importance_sampling.stream_sampler import pool_of
+from importance_sampling.streams import checked_indices
 from importance_sampling.structures import size_of, take
 
 
@@ -19,8 +21,11 @@ class ImportanceSampling(Engine):
     Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever;
     only for `"approx"` the place of the sample weights is taken by indices.
     Give `fit` the size of the pool as its batch size, and the callback that of the training batch. An epoch then has
-    `N / fit's batch size` updates. The model is left as it was found, also after an exception; on another model the callback
-    starts anew.
+    `N / fit's batch size` updates.
+
+    The model is left as it was found, also after an exception, if this is the last of the callbacks: one that comes after it and
+    fails just before a step leaves the model with this callback's step for once. On the same model the callback goes on with
+    what it has learnt; take a new one for other data. On another model it starts anew.
 
     Args:
         batch_size: b, how many samples of each batch of `fit` are trained on; at most fit's own batch size.
@@ -28,7 +33,7 @@ class ImportanceSampling(Engine):
             history of each sample: for it the data set gives `(x, y, indices)`, whole numbers in place of sample weights,
             see `with_indices`.
         k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
-        size: N, the number of indices, for `"approx"`.
+        size: N, the number of samples. Given, the data set gives `(x, y, indices)`, as `"approx"` needs it.
         classes: number of classes, for `"approx"`; 0 for data without classes.
         map: a function for every chosen sample, see `ImportanceTraining`.
         on_step: a function called after each step with the `Draw` and its losses, see `ImportanceTraining`. Without
@@ -100,18 +105,14 @@ class ImportanceSampling(Engine):
         found = size_of(x)
         indices = np.arange(self._seen, self._seen + found)
         self._seen += found
-        if self._chooser.importance.uses_indices:
-            if own is None or keras.tree.is_nested(own) or own.dtype.kind not in "iu":
-                raise ValueError(
-                    "`x` must give batches (x, y, indices) for an importance that keeps a history of each sample; see "
-                    "with_indices. Received: batches without whole numbers in the place of sample weights"
-                )
-            indices, own = own, None
+        if self._size is not None:
+            indices, own = checked_indices(own, found, "batches (x, y, indices) where `size` is given, see with_indices"), None
         if not self._prepared:
             if found < self._batch_size:
                 raise ValueError(
                     f"`batch_size` of ImportanceSampling must be at most that of fit. Received: {self._batch_size} of {found}"
                 )
+            check_targets(y)
             self._prepare(take((x, y, own), slice(self._batch_size)))
             self._prepared = True
         return self._chooser.choose(pool_of((x, y, own), self._chooser.labelled, indices), self._batch_size)

@@ -29,7 +29,7 @@ class Chooser:
         self.rng = np.random.default_rng(seed)
         self._draw_positions = DRAWS[draws]
         self._reweighting = reweighting
-        self._warned = False
+        self._warned = set()  # kinds
 
     def build(self, size, classes):
         """Readies the importance for N samples of some classes, either of which may be None where it is not needed.
@@ -108,7 +108,7 @@ class Chooser:
             name = "gnorms" if of == "gnorm" else "losses"
             raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
         if np.any(values < 0):
-            self._warn(f"Importances count from 0, so a negative {of} counts as none. Received: {of}={values.min()}")
+            self._warn("negative", f"Importances count from 0, so a negative {of} counts as none. Received: {of}={values.min()}")
         self.smoothing.observe(_mean_over_data(draw, values))
         self.importance.update(draw.indices, draw.labels, values)
 
@@ -119,12 +119,19 @@ class Chooser:
         """Everything that the next choice among the same candidates depends on, apart from the arguments."""
         return {
             "rng": self.rng.bit_generator.state,
+            "kind": type(self.importance).__name__,
             "importance": self.importance.get_state(),
             "smoothing": self.smoothing.get_state(),
         }
 
     def set_state(self, state):
-        """Goes on where `get_state` was called, in an object made with the same arguments."""
+        """Goes on where `get_state` was called, in an object made with the same arguments.
+
+        Raises:
+            ValueError: the state is of another importance.
+        """
+        if state["kind"] != type(self.importance).__name__:
+            raise ValueError(f"`state` must be of a {type(self.importance).__name__}. Received: of a {state['kind']}")
         self.rng.bit_generator.state = state["rng"]
         self.importance.set_state(state["importance"])
         self.smoothing.set_state(state["smoothing"])
@@ -134,22 +141,22 @@ class Chooser:
         uniform = np.full(len(scores), 1 / len(scores))
         bad = scores[~(np.isfinite(scores) & (scores >= 0))]
         if len(bad):
-            self._warn(f"{_UNIFORM} Received: {bad[0]} among {len(scores)} scores")
+            self._warn("scores", f"{_UNIFORM} Received: {bad[0]} among {len(scores)} scores")
             return uniform
         smoothed = self.smoothing(scores)
         largest = smoothed.max()
         if not math.isfinite(largest):
-            self._warn(f"{_UNIFORM} Received: {largest} after smoothing by {self.smoothing}")
+            self._warn("smoothing", f"{_UNIFORM} Received: {largest} after smoothing by {self.smoothing}")
             return uniform
         if largest <= 0:  # every sample is handled
             return uniform
         smoothed = smoothed / largest  # their sum cannot overflow
         return smoothed / smoothed.sum()
 
-    def _warn(self, text):
-        if not self._warned:
-            self._warned = True
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+    def _warn(self, kind, text):
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def check_settings(k, draws, reweighting):

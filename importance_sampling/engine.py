@@ -9,6 +9,7 @@ look at their shapes; the callback `ImportanceSampling` chooses them out of the 
 """
 
 import contextlib
+import dataclasses
 import time
 
 import keras
@@ -42,25 +43,43 @@ class Engine(keras.callbacks.Callback):
         self._found = None
 
     def on_train_begin(self, logs=None):
-        Engine.close(self)  # an exception in another callback, just before a step, may have left the last `fit` unfinished
-        check_divisible(self._batch_size, replicas_of(self.model))
+        self._restore()  # an exception in another callback, just before a step, may have left the last `fit` unfinished
+        self._replicas = replicas_of(self.model)
+        check_divisible(self._batch_size, self._replicas)
+        if type(self.model).make_train_function is not keras.Model.make_train_function:
+            raise ValueError(
+                "`model.make_train_function` must be that of Keras, whose steps this library makes its own. "
+                f"Received: one of {type(self.model).__name__}"
+            )
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self._found is None:
-            self._found = self.model.train_function
-            self.model.train_function = self._train_function
+        found = self.model.train_function
+        if found is None:
+            raise ValueError("`model.compile` must not be called while `fit` runs. Received: a model compiled since it began")
+        if isinstance(getattr(found, "__self__", None), Engine) and self._found is None:
+            raise ValueError("`callbacks` must have one ImportanceSampling. Received: a model that another one trains")
+        self._found = self._found or found
+        self.model.train_function = self._train_function
+        self.model.stop_training = self.model.stop_training or _Now()
 
     def on_train_end(self, logs=None):
         self.close()
 
     def close(self):
-        """Leaves the model as it was found."""
+        """Leaves the model as it was found. Also called when training ends by an exception."""
+        self._restore()
+
+    def _restore(self):
         if self._found is not None:
             self.model.train_function, self._found = self._found, None
 
     def _train_function(self, iterator):
         """Runs the steps of one execution, fewer where the epoch ends. Returns the logs of the last."""
-        Engine.close(self)
+        found, stop = self._found, self.model.stop_training
+        self._restore()
+        if stop is False:  # a later `fit` has begun, the one that this step belonged to never came to it
+            return found(iterator)
+        self.model.stop_training = bool(stop)
         logs = None
         for _ in range(self._steps()):
             try:
@@ -77,6 +96,7 @@ class Engine(keras.callbacks.Callback):
     def _train_once(self, iterator):
         start = time.perf_counter()
         draw = self._draw(iterator)
+        check_divisible(len(draw), self._replicas)
         drawn = time.perf_counter()
         batch = self._mapped(draw.read(), self._chooser.rng)
         read = time.perf_counter()
@@ -87,8 +107,8 @@ class Engine(keras.callbacks.Callback):
         spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
         for name, duration in zip(self.seconds, spent):
             self.seconds[name] += duration
-        if self._on_step is not None:
-            self._on_step(draw, losses)
+        if self._on_step is not None:  # without the pool, which a draw that is kept would keep alive
+            self._on_step(dataclasses.replace(draw, read=lambda: batch), losses)
         return logs
 
     def _mapped(self, batch, rng):
@@ -98,7 +118,7 @@ class Engine(keras.callbacks.Callback):
         """Finds out from a batch, before the first step, whether the model can be trained on such samples."""
         check_targets(batch[1])
         x, y, _ = self._mapped(batch, np.random.default_rng(0))
-        if isinstance(self._chooser.importance, Oracle) and _form(x) != _form(batch[0]):
+        if self._map and isinstance(self._chooser.importance, Oracle) and _form(x) != _form(batch[0]):
             raise ValueError(
                 "`map` must keep the shape and type of x for an importance that scores by the model, which sees the samples "
                 f"without it. Received: {_form(x)} for {_form(batch[0])}"
@@ -137,7 +157,7 @@ class DrawingEngine(Engine):
         self._left = self._steps_per_epoch
 
     def close(self):
-        """Leaves the model as it was found. Also called when training ends by an exception."""
+        """Leaves the model as it was found, and ends the reading of the data."""
         self._chooser.close()
         super().close()
 
@@ -151,6 +171,13 @@ class DrawingEngine(Engine):
         except StopIteration:
             self.model.stop_training = True
             raise
+
+
+class _Now:
+    """What `model.stop_training` is from `on_train_batch_begin` to the step; as false as the False of a `fit` that begins."""
+
+    def __bool__(self):
+        return False
 
 
 def _form(structure):
@@ -168,11 +195,15 @@ def _unweighted(values, draw):
 
 @contextlib.contextmanager
 def joined(callbacks, engine):
-    """The user's callbacks with the engine among them; a `CallbackList` gets it only for the time of the context."""
+    """The user's callbacks and the engine, last, so that no other comes between it and the step; a `CallbackList` gets it only
+    for the time of the context."""
+    given = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else keras.tree.flatten(callbacks)
+    if any(isinstance(callback, Engine) for callback in given):
+        raise ValueError("`callbacks` must have no ImportanceSampling: ImportanceTraining chooses already. Received: one")
     if not isinstance(callbacks, keras.callbacks.CallbackList):
-        yield [engine, *([] if callbacks is None else keras.tree.flatten(callbacks))]
+        yield [*([] if callbacks is None else keras.tree.flatten(callbacks)), engine]
         return
-    callbacks.callbacks.insert(0, engine)
+    callbacks.callbacks.append(engine)
     try:
         yield callbacks
     finally:

@@ -9,24 +9,40 @@ from importance_sampling.sources import ArraySource, ItemSource, Weighted
 from importance_sampling.structures import arrays_of, map_arrays, rows
 
 
-def source_of(x, y, sample_weight, class_weight):
-    """Data with random access as a source; the weights of samples and classes are multiplied.
+def source_of(x, y, sample_weight):
+    """Data with random access as a source.
 
     Raises:
         ValueError: the data are not of a kind that is taken, their parts do not fit each other, or targets are not finite.
     """
     if x is None:
         raise ValueError("`x` must be given. Received: x=None")
+    if isinstance(x, (ArraySource, ItemSource)):
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
+            if value is not None:
+                raise ValueError(f"`{name}` must be in the source. Received: x={type(x).__name__}, {name}={type(value).__name__}")
+        return x
     if not _gives_items(x):
         check_targets(y)
         source = ArraySource(x, y, sample_weight)
     else:
+        if not isinstance(y, str):
+            check_targets(y)
         source = ItemSource(x, y)
         if sample_weight is not None:
             source = Weighted(source, ArraySource(sample_weight, sample_weight).targets)
+    return source
+
+
+def weighted_by_class(source, class_weight):
+    """The source with the weight of each sample's class multiplied into its own.
+
+    Raises:
+        ValueError: the classes are not known.
+    """
     if class_weight is None:
         return source
-    if y is None:
+    if source.targets is None or isinstance(source.targets, tuple) and not source.targets:
         raise ValueError("`y` must be given with `class_weight`. Received: y=None")
     return Weighted(source, class_factors(source.targets, class_weight))
 
@@ -39,7 +55,7 @@ def check_targets(y):
     """
     for leaf in arrays_of(y):
         array = leaf if isinstance(leaf, (np.memmap, h5py.Dataset)) else np.asarray(leaf)
-        if array.dtype.kind in "US":
+        if array.dtype.kind in "USO":
             raise ValueError(f"`y` must be numbers. Received: y.dtype={array.dtype}")
         if array.dtype.kind != "f" or isinstance(array, (np.memmap, h5py.Dataset)) or np.all(np.isfinite(array)):
             continue
@@ -87,14 +103,20 @@ def class_factors(targets, class_weight):
     """
     if keras.tree.is_nested(targets):
         raise ValueError(f"`class_weight` must go with one output. Received: y={type(targets).__name__}")
-    known, position = np.unique(class_ids(targets)[0], return_inverse=True)
+    soft = isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.shape[1] > 1
+    try:
+        ids = targets.argmax(axis=1) if soft else class_ids(targets)[0]  # as Keras does
+    except ValueError as error:
+        raise ValueError(f"`class_weight` must go with classes as targets. Received: {error}") from None
+    known, position = np.unique(ids, return_inverse=True)
     return np.array([class_weight.get(int(c), 1.0) for c in known], np.float32)[position]
 
 
 def _gives_items(x):
     """Whether x gives single samples, rather than being an array or a structure of arrays."""
     methods = ("__len__", "__getitem__")
-    return not isinstance(x, (tuple, list, dict)) and not _has(x, "__array__") and all(_has(x, name) for name in methods)
+    array = _has(x, "__array__") or _has(x, "getnnz")  # the latter of scipy, to be refused as no dense array
+    return not isinstance(x, (tuple, list, dict)) and not array and all(_has(x, name) for name in methods)
 
 
 def _has(x, name):

@@ -72,11 +72,7 @@ class LossRecorder:
         """
         record = vars(self._records).pop("last", None)
         if record is None:
-            raise ValueError(
-                "`model.train_step` must compute its loss as `self.compute_loss(x=x, y=y, y_pred=y_pred, "
-                "sample_weight=sample_weight)`, with the sample weights it is given: they carry the importance weights. "
-                f"Received: {type(self._model).__name__}.train_step, which does not"
-            )
+            raise step_refused(self._model)
         return record
 
     def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, *args, **kwargs):
@@ -101,9 +97,22 @@ class LossRecorder:
         return loss
 
 
+class LossRefused(ValueError):
+    """A loss that importance weights cannot be applied to."""
+
+
+def step_refused(model):
+    """The error for a model that computes its loss in a way of its own."""
+    return LossRefused(
+        "`model.train_step` must compute its loss as `self.compute_loss(x=x, y=y, y_pred=y_pred, "
+        "sample_weight=sample_weight)`, with the sample weights it is given: they carry the importance weights. "
+        f"Received: {type(model).__name__}.train_step, which does not"
+    )
+
+
 def loss_refused(rule, received):
     """The error for a loss that importance weights cannot be applied to."""
-    return ValueError(
+    return LossRefused(
         f"The loss given to `model.compile`, or computed by `compute_loss`, must {rule}: importance weights are sample "
         f"weights. Received: {received}"
     )
@@ -117,13 +126,14 @@ def forward(model, x):
 
 
 @contextlib.contextmanager
-def unchanged(model):
-    """A context that leaves the model as it was: losses may update metrics, and layers may draw from random generators.
+def unchanged(model, states=None):
+    """A context that leaves the model as it was: losses may update metrics, layers draw from generators or count.
 
-    Restores the metrics and all integer variables, which hold the states of generators. Works in graphs too.
+    Args:
+        model: a built model.
+        states: the variables to restore beside the metrics; None is all that are not trainable. Works in graphs too.
     """
-    states = [v for v in model.non_trainable_variables if not v.dtype.startswith(("float", "bfloat"))]
-    variables = [*model.metrics_variables, *states]
+    variables = [*model.metrics_variables, *(model.non_trainable_variables if states is None else states)]
     values = [tf.identity(v.value) for v in variables]
     try:
         yield

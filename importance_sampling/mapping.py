@@ -32,8 +32,13 @@ class SampleMap:
     def __init__(self, function):
         if not callable(function):
             raise TypeError(f"`map` must be a function of one sample (x, y). Received: map={function!r}")
+        signature = inspect.signature(function)
+        self._seeded = "seed" in signature.parameters
+        try:
+            signature.bind("x", "y", **({"seed": "seed"} if self._seeded else {}))
+        except TypeError as error:
+            raise TypeError(f"`map` must be a function of one sample (x, y). Received: one with {error}") from None
         self._function = function
-        self._seeded = "seed" in inspect.signature(function).parameters
         self._compiled = tf.function(self._batch, reduce_retracing=True)
 
     def __call__(self, batch, rng):
@@ -51,8 +56,9 @@ class SampleMap:
     def _batch(self, x, y, seeds):
         sample = map_arrays(lambda leaf: leaf[0], (x, y, seeds))
         returned = tf.function(self._one).get_concrete_function(*sample).structured_outputs
-        if not (isinstance(returned, (tuple, list)) and len(returned) == 2):
-            raise ValueError(f"`map` must return (x, y). Received: a {type(returned).__name__}")
+        if not (isinstance(returned, (tuple, list)) and len(returned) == 2 and (returned[1] is None) == (y is None)):
+            received = f"y={returned[1]}" if isinstance(returned, (tuple, list)) and len(returned) == 2 else type(returned).__name__
+            raise ValueError(f"`map` must return (x, y), where y is None as it was given or not. Received: {received}")
         kinds = map_arrays(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), tuple(returned))
         parts = (x, seeds) if y is None else (x, seeds, y)
         with tf.device("CPU"):

@@ -2,7 +2,30 @@
 
 import numpy as np
 
+from importance_sampling.structures import map_arrays, take
 from importance_sampling.types import State
+
+
+class Once:
+    """Reads the samples of a pool once: what an importance has read to score it need not be read again to train on it.
+
+    Args:
+        read: maps positions in the pool, `(n,)` ints, to their `(x, y, sample_weight)`.
+    """
+
+    def __init__(self, read):
+        self._read = read
+        self._parts = {}  # position: the batch it was read in, its place there
+
+    def __call__(self, positions):
+        """The samples at some positions, `(x, y, sample_weight)`."""
+        if not all(int(p) in self._parts for p in positions):
+            batch = self._read(positions)
+            self._parts.update({int(p): (batch, place) for place, p in enumerate(positions)})
+            return batch
+        found = [self._parts[int(p)] for p in positions]
+        samples = [take(batch, place) for batch, place in found]
+        return map_arrays(lambda *leaves: np.stack(leaves), *samples)
 
 
 class RandomPools:

@@ -5,13 +5,14 @@ samples tell: their losses are computed together, alone, doubled and with other 
 perturbed ones, since a fresh model may give the same output for every sample.
 """
 
+import contextlib
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.losses import LossRecorder, forward, is_masked, loss_refused, scaled, unchanged
+from importance_sampling.losses import LossRecorder, LossRefused, forward, is_masked, loss_refused, scaled, step_refused, unchanged
 from importance_sampling.structures import map_arrays, size_of, take
 
 _SAMPLES = 8
@@ -29,12 +30,14 @@ class LossForm(NamedTuple):
             steps of the whole batch.
         divisor: what the loss of a replica is divided by besides: Keras divides a mean by the number of replicas, so that
             their gradients add up; a `compute_loss` of the user's own may not.
+        states: the variables that computing a loss changes: states of random generators, counters, and the like.
     """
 
     reduction: str
     ranks: Any
     separable: bool
     divisor: float = 1.0
+    states: tuple = ()
 
     def weigh(self, sample_weight, alpha):
         """The user's weights, or none, times `alpha` `(b,)`, in the shape that the loss takes."""
@@ -54,20 +57,45 @@ def loss_form(model, x, y):
         ValueError: the loss has no per-sample value, is normalised by the sample weights or does not depend on them, or is
             not reduced to a number.
     """
-    x, y = take((x, y), slice(_SAMPLES))
-    with unchanged(model):
-        y_pred = forward(model, x)
-        for outputs in (_perturbed(y_pred), _perturbed(keras.tree.map_structure(lambda a: 1 - a, y_pred))):
-            try:
+    x, y = map_arrays(tf.convert_to_tensor, take((x, y), slice(_size(model))))
+    if type(model).call is keras.Model.call:  # it has none
+        raise step_refused(model)
+    with _explained(model, y):
+        if not model.built:
+            forward(model, x)  # makes the variables
+        with unchanged(model):
+            before = [v.numpy() for v in model.non_trainable_variables]
+            y_pred = forward(model, x)
+            for outputs in (_perturbed(y_pred), _perturbed(map_arrays(_opposite, y_pred))):
                 probe = _Probe(model, x, y, outputs)
-            except (TypeError, ValueError, AttributeError) as error:
-                if y is not None:
-                    raise
-                raise ValueError("`y` must be given for this loss, or come with `x`. Received: y=None") from error
-            if probe.together.any():  # a hinge loss may be 0 for all; then on the other side it is not
-                break
-        separable = probe.proportional and not is_masked(y_pred)
-        return LossForm(probe.reduction(), probe.ranks, separable, probe.divisor())
+                if probe.together.any():  # a hinge loss may be 0 for all; then on the other side it is not
+                    break
+            separable = probe.proportional and not is_masked(y_pred)
+            reduction, divisor = probe.reduction(), probe.divisor()
+            states = [v for v, value in zip(model.non_trainable_variables, before) if not np.array_equal(v.numpy(), value)]
+    return LossForm(reduction, probe.ranks, separable, divisor, tuple(states))
+
+
+def _size(model):
+    """How many samples tell: a few, or as many as the model takes where it takes no other number."""
+    inputs = getattr(model, "inputs", None) or []
+    return next((tensor.shape[0] for tensor in inputs if tensor.shape[0]), _SAMPLES)
+
+
+@contextlib.contextmanager
+def _explained(model, y):
+    """Says what is missing where Keras cannot compute the loss of a model outside of its `train_step`."""
+    try:
+        yield
+    except LossRefused:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        own_step = type(model).train_step is not keras.Model.train_step
+        if own_step and type(model).compute_loss is keras.Model.compute_loss:
+            raise step_refused(model) from error
+        if y is None:
+            raise LossRefused("`y` must be given for this loss, or come with `x`. Received: y=None") from error
+        raise
 
 
 class _Probe:
@@ -131,6 +159,10 @@ class _Probe:
         x, y, y_pred = map_arrays(lambda a: tf.gather(a, positions), self._data)
         form = LossForm("sum", self.ranks, True)
         return LossRecorder(self._model, form.reduction).record(x, y, y_pred, form.weigh(None, weights)).losses
+
+
+def _opposite(leaf):
+    return 1 - leaf if leaf.dtype.is_floating else leaf
 
 
 def _perturbed(y_pred):

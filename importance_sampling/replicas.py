@@ -7,7 +7,7 @@ batch. Keras divides the loss of a replica by their number, so the gradients of 
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.structures import map_arrays, size_of
+from importance_sampling.structures import arrays_of, map_arrays
 
 
 def replicas_of(model):
@@ -48,7 +48,7 @@ def check_divisible(batch_size, replicas):
 def part_of_replica(batch):
     """The part of a batch that the replica which calls this trains on."""
     context = tf.distribute.get_replica_context()
-    length = size_of(batch) // context.num_replicas_in_sync
+    length = tf.shape(arrays_of(batch)[0])[0] // context.num_replicas_in_sync
     start = context.replica_id_in_sync_group * length
     return map_arrays(lambda a: tf.convert_to_tensor(a)[start : start + length], batch)
 

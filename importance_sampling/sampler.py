@@ -7,7 +7,7 @@ import numpy as np
 
 from importance_sampling.chooser import Chooser
 from importance_sampling.labels import class_ids, class_ids_if_any
-from importance_sampling.pools import POOLS
+from importance_sampling.pools import POOLS, Once
 from importance_sampling.types import Pool, State
 
 
@@ -20,7 +20,8 @@ class ImportanceSampler(Chooser):
         importance: `"approx"`, `"pcg"`, `"uniform"`, or an importance object such as `Oracle(model)`.
         k: number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
         smoothing: `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`, `power`.
-        presample: B, the candidates of each draw, out of which the batch is chosen; above N it means the whole data set.
+        presample: B, the candidates of each draw, out of which the batch is chosen; above N it means the whole data set. None
+            is 1,024, or three batches where these are more.
         draws: `"multinomial"`, as in the paper, or `"systematic"`: the same expected counts with less variance.
         pools: `"random"`, `"permutation"` (walk random permutations: each sample is a candidate equally often),
             `"sequential"` (in the order of the data), or None: permutations for uniform importance, else random.
@@ -54,7 +55,7 @@ class ImportanceSampler(Chooser):
         importance="approx",
         k=0.5,
         smoothing="adaptive",
-        presample=1024,
+        presample=None,
         draws="multinomial",
         pools=None,
         reweighting="rescaled",
@@ -64,12 +65,20 @@ class ImportanceSampler(Chooser):
         super().__init__(importance, k, smoothing, draws, reweighting, seed)
         check_pooling(presample, pools)
         self.presample = presample
-        self.source = source
         self._pools = POOLS[pools or ("random" if self.importance.of else "permutation")](len(source))
-        self._labels = None
+        self.build(len(source), self.read_from(source, classes))
+
+    def read_from(self, source, classes=None):
+        """Draws from the same samples as before, whose targets may have changed. Returns the number of classes.
+
+        Raises:
+            ValueError: the labels do not fit the importance.
+        """
+        labels = None
         if self.importance.uses_labels and (classes != 0 or self.importance.needs_labels):
-            self._labels, classes = self._classes(source.targets, classes)
-        self.build(len(source), classes)
+            labels, classes = self._classes(source.targets, classes)
+        self.source, self._labels = source, labels
+        return classes
 
     def check_batch_size(self, batch_size):
         """Refuses a batch size that this sampler cannot draw.
@@ -84,10 +93,10 @@ class ImportanceSampler(Chooser):
             )
         check_presample(self.importance, self.presample, batch_size)
 
-    @property
-    def default_batch_size(self):
-        """Keras's 32, or all samples where there are fewer."""
-        return min(32, len(self.source))
+    def batch_size_of(self, given):
+        """The batch size that is meant, as in `model.fit`: 32 where none is given, and all samples where there are fewer."""
+        check_batch_size(32 if given is None else given)
+        return min(given or 32, len(self.source))
 
     def steps(self, batch_size):
         """Updates in an epoch, as in `model.fit`."""
@@ -101,7 +110,7 @@ class ImportanceSampler(Chooser):
         """Chooses the samples of one step.
 
         Args:
-            batch_size: b, in [1, min(N, presample)].
+            batch_size: b, in [1, N], and not above the presample.
 
         Returns:
             A `Draw` of b samples. Where the pool is no larger than the batch there is nothing to choose: nothing is
@@ -114,14 +123,21 @@ class ImportanceSampler(Chooser):
             RuntimeWarning: once, when a score is not finite. That draw is uniform.
         """
         self.check_batch_size(batch_size)
-        return self.choose(self._pool(min(self.presample, len(self.source)) if self.importance.of else batch_size), batch_size)
+        size = min(pool_size(self.presample, batch_size), len(self.source)) if self.importance.of else batch_size
+        return self.choose(self._pool(size), batch_size)
 
     def get_state(self) -> State:
         """Everything that the next draw depends on, apart from the data and the arguments of the constructor."""
-        return {**super().get_state(), "pools": self._pools.get_state()}
+        return {**super().get_state(), "size": len(self.source), "pools": self._pools.get_state()}
 
     def set_state(self, state):
-        """Goes on where `get_state` was called, in a sampler made with the same arguments."""
+        """Goes on where `get_state` was called, in a sampler made with the same arguments.
+
+        Raises:
+            ValueError: the state is of another number of samples, or of another importance.
+        """
+        if state["size"] != len(self.source):
+            raise ValueError(f"`state` must be of {len(self.source)} samples, as the data. Received: of {state['size']}")
         super().set_state(state)
         self._pools.set_state(state["pools"])
 
@@ -136,12 +152,19 @@ class ImportanceSampler(Chooser):
         if found is None and not self.importance.needs_labels:
             return None, 0
         ids, count = found or class_ids(targets)  # which says why not
-        return ids, (count or _count(ids)) if classes is None else classes
+        count = count or int(ids.max()) + 1
+        if classes is None and count > max(1000, len(ids)):  # no ids, and they would make a huge table
+            if not self.importance.needs_labels:
+                return None, 0
+            raise ValueError(
+                f"`y` must be class ids below max(1000, number of samples) = {max(1000, len(ids))}. Received: y={count - 1}"
+            )
+        return ids, count if classes is None else classes
 
     def _pool(self, size):
         indices = self._pools.next(size, self.rng)
         labels = None if self._labels is None else self._labels[indices]
-        return Pool(indices, labels, read=lambda positions: self.source[indices[positions]])
+        return Pool(indices, labels, Once(lambda positions: self.source[indices[positions]]))
 
 
 def check_batch_size(batch_size):
@@ -160,20 +183,15 @@ def check_presample(importance, presample, batch_size):
     Raises:
         ValueError: it is below the batch size.
     """
-    if importance.of and batch_size > presample:
+    if importance.of and presample is not None and batch_size > presample:
         raise ValueError(
             f"`presample` must be >= batch_size, {batch_size}: the batch is chosen from it. Received: presample={presample}"
         )
 
 
-def _count(labels):
-    """Classes among ids; numbers far above the number of samples are no ids, and would make a huge table."""
-    classes = int(labels.max()) + 1
-    if classes > max(1000, len(labels)):
-        raise ValueError(
-            f"`y` must be class ids below max(1000, number of samples) = {max(1000, len(labels))}. Received: y={classes - 1}"
-        )
-    return classes
+def pool_size(presample, batch_size):
+    """B: what is given, or else 1,024, and at least three batches to choose from."""
+    return max(1024, 3 * batch_size) if presample is None else presample
 
 
 def check_pooling(presample, pools):
@@ -182,7 +200,7 @@ def check_pooling(presample, pools):
     Raises:
         ValueError: naming the argument, the rule and the value.
     """
-    if not (isinstance(presample, (int, np.integer)) and presample >= 1):
-        raise ValueError(f"`presample` must be a whole number >= 1. Received: presample={presample}")
+    if presample is not None and not (isinstance(presample, (int, np.integer)) and presample >= 1):
+        raise ValueError(f"`presample` must be None or a whole number >= 1. Received: presample={presample}")
     if pools is not None and pools not in POOLS:
         raise ValueError(f"`pools` must be None or one of {', '.join(POOLS)}. Received: pools={pools!r}")

@@ -7,7 +7,7 @@ import h5py
 import keras
 import numpy as np
 
-from importance_sampling.structures import arrays_of, item_of, map_arrays, rows, standardized, take
+from importance_sampling.structures import arrays_of, as_array, item_of, map_arrays, rows, standardized, take
 from importance_sampling.types import Source
 
 
@@ -70,7 +70,8 @@ class ItemSource:
 
     Args:
         items: gives a sample as `(x, y)` or `(x, y, sample_weight)`, or `x` alone where `y` is given; arrays, numbers or
-            nested structures of them.
+            nested structures of them. Several inputs are a list or dictionary there, since a tuple is taken for `(x, y)`. The
+            same index must give the same sample each time.
         y: the targets of all samples, an array `(N, ...)` or a nested structure of them, or None. An importance that tells
             classes apart needs them, since it knows the class before it reads a sample. Or the name of a column, where a
             sample is a dictionary and `items[name]` has the whole column: x is then the dictionary of the other columns,
@@ -115,6 +116,8 @@ class ItemSource:
         """Reads some samples one by one; what a sample raises passes on, with a note of its index."""
         samples = [self._item(int(i)) for i in indices]
         x, y, *own = map_arrays(lambda *leaves: standardized(np.stack(leaves)), *samples)
+        if self._targets is not None:
+            y = self._targets[indices][0]
         return x, y, own[0] if own else None
 
     def _item(self, i):
@@ -122,9 +125,10 @@ class ItemSource:
         if self._column is not None:
             others = {name: value for name, value in item.items() if name != self._column}
             item = others if len(others) > 1 else next(iter(others.values()))
-        if self._targets is not None:
-            return map_arrays(np.asarray, (item, take(self._targets[np.array([i])][0], 0)))
-        if not (isinstance(item, tuple) and len(item) in (2, 3)):
+        pair = isinstance(item, tuple) and len(item) in (2, 3)
+        if self._targets is not None and not pair:
+            item = (item, None)
+        elif not pair:
             raise ValueError(
                 "`x` must give samples as (x, y) or (x, y, sample_weight), or `y` must be given: all targets, or the name of a "
                 f"column. Received: {_kind(item)} for sample {i}"
@@ -190,14 +194,8 @@ def _kind(item):
 
 
 def _as_array(leaf):
-    """What reads by index without loading stays as it is. Tensors, pandas objects and the like become arrays."""
-    array = leaf if isinstance(leaf, (np.ndarray, h5py.Dataset)) else np.asarray(leaf)
-    if array.ndim == 0 or (array.dtype == object and not isinstance(array, h5py.Dataset)):
-        raise ValueError(
-            "`x`, `y` and `sample_weight` must be arrays with the samples along their first axis, or nested structures of "
-            f"them. Received: {type(leaf).__name__}"
-        )
-    return array
+    """What reads by index without loading stays as it is."""
+    return leaf if isinstance(leaf, h5py.Dataset) and leaf.ndim else as_array(leaf)
 
 
 def _read(leaf, indices):

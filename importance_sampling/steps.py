@@ -63,7 +63,8 @@ class TrainStep:
                 return step(*batch)
 
         def in_replica(*batch):
-            return step(*part_of_replica(batch))
+            logs, per_sample = step(*part_of_replica(batch))
+            return map_arrays(tf.convert_to_tensor, logs), per_sample  # in eager mode Keras may give numbers
 
         def together(*batch):
             with recorder:  # once, outside the threads of the replicas
@@ -102,7 +103,7 @@ class Scorer:
         return _compile(self._model, self._each if self._score == "full_gnorm" else self._batch)
 
     def _batch(self, x, y, sample_weight):
-        with unchanged(self._model):
+        with unchanged(self._model, self._form.states):
             losses, gnorms = self._forward(x, y, sample_weight)
         return gnorms if self._score == "gnorm" else losses
 
@@ -120,7 +121,7 @@ class Scorer:
             # as dense tensors: the rows of an embedding that occur twice must be added before the norm is taken
             return tf.linalg.global_norm([tf.convert_to_tensor(g) for g in gradients if g is not None])
 
-        with unchanged(self._model):
+        with unchanged(self._model, self._form.states):
             return tf.map_fn(one, present, fn_output_signature=tf.float32)
 
     def _forward(self, x, y, sample_weight):
@@ -157,4 +158,4 @@ def _same(objects, others):
 def _compile(model, function):
     if model.run_eagerly:
         return function
-    return tf.function(function, jit_compile=model.jit_compile, reduce_retracing=True)
+    return tf.function(function, jit_compile=model.jit_compile, reduce_retracing=True, autograph=False)  # as Keras does

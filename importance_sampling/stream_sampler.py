@@ -4,8 +4,8 @@ import numpy as np
 
 from importance_sampling.chooser import Chooser
 from importance_sampling.labels import class_ids
-from importance_sampling.sampler import check_pooling, check_presample
-from importance_sampling.structures import take
+from importance_sampling.sampler import check_pooling, check_presample, pool_size
+from importance_sampling.structures import size_of, take
 from importance_sampling.types import Pool
 
 
@@ -24,15 +24,10 @@ class StreamSampler(Chooser):
         ValueError: the importance needs to know a sample when it comes again.
     """
 
-    def __init__(self, stream, importance, presample=1024, **settings):
+    def __init__(self, stream, importance, presample=None, **settings):
         super().__init__(importance, **settings)
         check_pooling(presample, None)
-        if self.importance.uses_indices and not stream.indexed:
-            raise ValueError(
-                "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches without indices: a history of losses needs "
-                "to know a sample when it comes again. Pass arrays, an object with `__len__` and `__getitem__`, or "
-                f"Indexed(dataset.enumerate()...). Received: importance={type(self.importance).__name__}"
-            )
+        check_indexed(self.importance, stream.indexed)
         self.presample = presample
         self.stream = stream
         self._seen = 0
@@ -46,8 +41,7 @@ class StreamSampler(Chooser):
         """
         check_presample(self.importance, self.presample, batch_size)
 
-    @property
-    def default_batch_size(self):
+    def batch_size_of(self, given):
         """That of the batches."""
         return self.stream.batch_size
 
@@ -72,14 +66,34 @@ class StreamSampler(Chooser):
     def draw(self, batch_size):
         """Chooses the samples of one step; see `ImportanceSampler.draw`. Without indices the samples are counted as they come.
 
+        Uniform importance takes the next batch as it comes. At the end of a generator the pool may be smaller.
+
         Raises:
             StopIteration: the stream has come to its end.
         """
-        size = self.presample if self.importance.of else batch_size
-        batch, indices = self.stream.take(size)
+        if self.importance.of is None:
+            batch, indices = self.stream.next_batch()
+            batch_size = size = size_of(batch)
+        else:
+            batch, indices = self.stream.take(pool_size(self.presample, batch_size))
+            size = size_of(batch)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices
         self._seen += size
-        return self.choose(pool_of(batch, self.labelled, indices), batch_size)
+        return self.choose(pool_of(batch, self.labelled, indices), min(batch_size, size))
+
+
+def check_indexed(importance, indexed):
+    """Refuses an importance that needs to know a sample when it comes again, where nothing tells it.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if importance.uses_indices and not indexed:
+        raise ValueError(
+            "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches without indices: a history of losses needs "
+            "to know a sample when it comes again. Pass arrays, an object with `__len__` and `__getitem__`, or "
+            f"Indexed(dataset.enumerate()...). Received: importance={type(importance).__name__}"
+        )
 
 
 def pool_of(batch, labelled, indices):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.structures import arrays_of, item_of, map_arrays, size_of, standardized, take
+from importance_sampling.structures import arrays_of, as_array, item_of, map_arrays, size_of, standardized, take
 
 
 class Indexed:
@@ -59,7 +59,7 @@ class BatchStream:
         self._change = change
         self.num_batches = _num_batches(self._batches)
         self._passes = lambda: _endless(self._batches, shuffle, rng)
-        self._iterator = self._shapes = None
+        self._iterator = None
         self._waiting = []  # elements that were read and not taken
         self.batch_size = size_of(self.example())
 
@@ -76,16 +76,39 @@ class BatchStream:
             raise ValueError("`x` must have at least one batch. Received: one that is empty, or has come to its end") from None
         return self._waiting[0][1]
 
-    def take(self, count):
-        """The next `count` samples, `(x, y, sample_weight)`, and their indices `(count,)`, or None where they have none.
+    def next_batch(self):
+        """The next batch as it comes, `(x, y, sample_weight)`, and its indices `(b,)`, or None where it has none.
 
         Raises:
             StopIteration: a generator has no more.
         """
+        indices, batch = self._waiting.pop(0) if self._waiting else self._read()
+        return batch, indices
+
+    def take(self, count):
+        """The next `count` samples, `(x, y, sample_weight)`, and their indices `(count,)`, or None where they have none.
+
+        Fewer at the end of a generator.
+
+        Raises:
+            StopIteration: a generator has no more.
+            ValueError: the samples of the batches have different shapes.
+        """
         available = sum(map(size_of, self._waiting))
         while available < count:
-            self._waiting.append(self._read())
+            try:
+                self._waiting.append(self._read())
+            except StopIteration:
+                if not available:
+                    raise
+                break
             available += size_of(self._waiting[-1])
+        shapes = {str([leaf.shape[1:] for leaf in arrays_of(element)]) for element in self._waiting}
+        if len(shapes) > 1:
+            raise ValueError(
+                "`x` must give samples of one shape, since a pool gathers several batches: pad them, or use the "
+                f"ImportanceSampling callback. Received: shapes {' and '.join(sorted(shapes))}"
+            )
         joined = map_arrays(lambda *leaves: np.concatenate(leaves), *self._waiting)
         self._waiting = [take(joined, slice(count, None))] if available > count else []
         indices, batch = take(joined, slice(count))
@@ -105,16 +128,26 @@ class BatchStream:
         if self.indexed and not (isinstance(element, (tuple, list)) and len(element) == 2):
             raise ValueError(f"`x` must give batches (indices, (x, y)) where it is Indexed. Received: a {type(element).__name__}")
         indices, batch = element if self.indexed else (None, element)
-        batch = map_arrays(lambda leaf: standardized(np.asarray(leaf)), keras.utils.unpack_x_y_sample_weight(batch))
+        batch = map_arrays(lambda leaf: standardized(as_array(leaf)), keras.utils.unpack_x_y_sample_weight(batch))
         batch = self._change(batch)
-        shapes = [leaf.shape[1:] for leaf in arrays_of(batch)]
-        self._shapes = self._shapes or shapes
-        if shapes != self._shapes:
-            raise ValueError(
-                "`x` must give samples of one shape, since a pool gathers several batches: pad them, or use the "
-                f"ImportanceSampling callback. Received: shapes {shapes} after {self._shapes}"
-            )
-        return map_arrays(np.asarray, indices), batch
+        if self.indexed:
+            indices = checked_indices(np.asarray(indices), size_of(batch), "batches (indices, (x, y)) where it is Indexed")
+        return indices, batch
+
+
+def checked_indices(indices, count, form):
+    """The places of the samples of a batch, `(count,)` ints.
+
+    Raises:
+        ValueError: they are not of that form.
+    """
+    if getattr(indices, "shape", None) != (count,) or indices.dtype.kind not in "iu":
+        received = "no array" if not hasattr(indices, "shape") else f"{indices.dtype} of shape {indices.shape}"
+        raise ValueError(
+            f"`x` must give {form}, with a whole number for each sample: put in before the samples are batched. "
+            f"Received: {received} for {count} samples"
+        )
+    return indices
 
 
 def is_stream(x):

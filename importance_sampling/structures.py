@@ -33,6 +33,23 @@ def item_of(items, i):
         raise
 
 
+def as_array(leaf):
+    """What NumPy makes of a tensor, a pandas object and the like; text gets a type of text.
+
+    Raises:
+        ValueError: it is no dense array with the samples along its first axis.
+    """
+    array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)  # a memory map stays one
+    if array.dtype == object and array.ndim and all(isinstance(one, (str, bytes)) for one in array.flat):
+        array = np.array(array.tolist())
+    if array.ndim == 0 or array.dtype == object:
+        raise ValueError(
+            "`x`, `y` and `sample_weight` must be dense arrays with the samples along their first axis, or nested structures of "
+            f"them. Received: {type(leaf).__name__}"
+        )
+    return array
+
+
 def standardized(array):
     """Floats as Keras's `floatx`, as `model.fit` has them."""
     return array.astype(keras.config.floatx(), copy=False) if array.dtype.kind == "f" else array

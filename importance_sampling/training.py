@@ -8,14 +8,13 @@ from importance_sampling import smoothing as smoothings
 from importance_sampling.chooser import check_settings
 from importance_sampling.dataset import ordered_dataset
 from importance_sampling.engine import DrawingEngine, Engine, joined
-from importance_sampling.inputs import by_class, refuse_with_batches, source_of
-from importance_sampling.labels import classes_for
+from importance_sampling.inputs import by_class, refuse_with_batches, source_of, weighted_by_class
 from importance_sampling.replicas import check_divisible, replicas_of
-from importance_sampling.sampler import ImportanceSampler, check_pooling
+from importance_sampling.sampler import check_pooling
+from importance_sampling.sampler_of import classes_of, sampler_of, sampler_of_batches
 from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
-from importance_sampling.stream_sampler import StreamSampler
-from importance_sampling.streams import BatchStream, is_stream
+from importance_sampling.streams import is_stream
 
 
 class ImportanceTraining:
@@ -24,7 +23,8 @@ class ImportanceTraining:
     It is still `model.fit` that trains: callbacks, validation, progress bar and `History` are Keras's own, and so are the
     optimizer and the metrics. Only which samples make up a batch, and with what weights, is decided here.
 
-    Calling `fit` again with the same arrays goes on with what was learnt about their samples; other data start anew.
+    Calling `fit` again with the same arrays goes on with what was learnt about their samples, at the values they have by then;
+    other data start anew.
 
     Args:
         model: a compiled `keras.Model`.
@@ -34,18 +34,20 @@ class ImportanceTraining:
             `"uniform"`; or an importance object.
         k: number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
         smoothing: `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`, `power`.
-        presample: B, the candidates of each step, out of which the batch is chosen; above N it means all samples.
+        presample: B, the candidates of each step, out of which the batch is chosen; above N it means all samples. None is 1,024, or
+            three batches where these are more.
         draws, pools, reweighting: see `ImportanceSampler`.
         map: None or a function of one sample, `(x, y)` to `(x, y)`, such as decoding or augmentation. It runs after the
             choice, for the chosen samples only, several at once. If it has a parameter `seed`, it is given one, `(2,)` int32, for
             stateless random functions. Importances that score by the model see the samples without it.
-        on_step: None or a function called after each step with its `Draw` and the losses of its samples, `(b,)` float64 before
-            weighting, NaN for a weight of 0.
+        on_step: None or a function called after each step with its `Draw` and the losses of its samples: `(b,)` float64, times the
+            user's own weights and without the importance weights, NaN for an importance weight of 0. `draw.read()` gives the
+            samples as they were trained on.
         seed: int or None. With the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
             is the same, bit for bit, on a CPU.
 
     Attributes:
-        sampler: the `ImportanceSampler` of the last `fit`, None before the first.
+        sampler: the `ImportanceSampler` of the last `fit`, or `StreamSampler` where it was given batches; None before the first.
         seconds: where the last `fit` spent its steps: dictionary of `"draw"`, `"read"`, `"step"` and `"update"`.
 
     Raises:
@@ -72,7 +74,7 @@ class ImportanceTraining:
         importance="approx",
         k=0.5,
         smoothing="adaptive",
-        presample=1024,
+        presample=None,
         draws="multinomial",
         pools=None,
         reweighting="rescaled",
@@ -89,9 +91,10 @@ class ImportanceTraining:
         self.model = model
         self.sampler = None
         self.seconds = None
-        self._importance = importance
         self._seeds = np.random.SeedSequence(seed)
-        self._settings = dict(k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting)
+        self._settings = dict(
+            importance=importance, k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
+        )
         self._step = TrainStep(model, gnorm=importances.resolve(importance, model).of == "gnorm")
         self._hooks = dict(map=map, on_step=on_step)
         self._data = self._restored = None
@@ -128,8 +131,7 @@ class ImportanceTraining:
                 targets: a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator, which "oracle", "gnorm", "pcg" and
                 "uniform" choose from; `Indexed` batches serve "approx" too.
             y: targets, likewise; None where `x` gives them.
-            batch_size: b, in [1, N]; 32 by default, and that of the batches where `x` gives batches. It must not exceed the
-                presample.
+            batch_size: b; 32 by default, and that of the batches where `x` gives batches. It must not exceed the presample.
             shuffle: False takes the candidates in the order of the data.
             class_weight: dictionary from class id to weight; may be combined with `sample_weight`.
             sample_weight: the user's own weights, `(N,)` or more. A sample's loss counts times its weight, when it is
@@ -154,14 +156,16 @@ class ImportanceTraining:
         data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
         if is_stream(x):
             refuse_with_batches(x, y, sample_weight, batch_size, validation_split)
-            make = lambda seed: self._stream_sampler(x, class_weight, shuffle, seed)  # noqa: E731
+            source = None
+            make = lambda seed: sampler_of_batches(self.model, x, by_class(class_weight), shuffle, seed, **self._settings)  # noqa: E731
         else:
-            source = source_of(x, y, sample_weight, class_weight)
+            source = source_of(x, y, sample_weight)
             if validation_split:
                 source, held_out = split(source, validation_split)
                 validation_data = ordered_dataset(held_out, validation_batch_size or batch_size or 32)
-            make = lambda seed: self._source_sampler(source, shuffle, seed)  # noqa: E731
-        batch_size, steps = self._prepare(data, make, batch_size, steps_per_epoch, replicas)
+            source = weighted_by_class(source, class_weight)
+            make = lambda seed: sampler_of(self.model, source, shuffle, seed, **self._settings)  # noqa: E731
+        batch_size, steps = self._prepare(data, source, make, batch_size, steps_per_epoch, replicas)
 
         engine = DrawingEngine(self._step, self.sampler, batch_size, steps, **self._hooks)
         engine.set_model(self.model)
@@ -196,43 +200,38 @@ class ImportanceTraining:
         return {"sampler": self.sampler.get_state(), "fits": self._fits}
 
     def set_state(self, state):
-        """Makes the next `fit` go on from `get_state`, in an object made with the same arguments, on the same data."""
+        """Makes the next `fit` go on from `get_state`, in an object made with the same arguments, on the same data.
+
+        Raises:
+            ValueError: it is no such state; from `fit`, where it is of other data or another importance.
+        """
+        if set(state) != {"sampler", "fits"}:
+            raise ValueError(f"`state` must be what `get_state` returned. Received: {', '.join(map(str, state))}")
         self._restored = state
 
-    def _prepare(self, data, make, batch_size, steps_per_epoch, replicas):
+    def _prepare(self, data, source, make, batch_size, steps_per_epoch, replicas):
         """Keeps the sampler if the data are the very arrays of the last `fit`, else makes one with a seed of its own.
 
         Nothing of what was learnt is lost where anything is refused. Returns the batch size and the steps of an epoch.
         """
-        kept = self._data is not None and self._restored is None and _same(data, self._data)
+        restored, self._restored = self._restored, None
+        kept = self._data is not None and restored is None and _same(data, self._data)
         sampler = self.sampler if kept else make(np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
-        batch_size = sampler.default_batch_size if batch_size is None else batch_size
+        batch_size = sampler.batch_size_of(batch_size)
         sampler.check_batch_size(batch_size)
         check_divisible(batch_size, replicas)
         if steps_per_epoch is not None and steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
         steps = sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
+        if kept and source is not None:
+            sampler.read_from(source, classes_of(self.model, sampler.importance, source))
         if not kept:
-            if self._restored is not None:
-                sampler.set_state(self._restored["sampler"])
-                self._fits = int(self._restored["fits"]) - 1
-                self._restored = None
+            if restored is not None:
+                sampler.set_state(restored["sampler"])
+                self._fits = int(restored["fits"]) - 1
             self.sampler, self._data = sampler, data
             self._fits += 1
         return batch_size, steps
-
-    def _source_sampler(self, source, shuffle, seed):
-        importance = importances.resolve(self._importance, self.model)
-        settings = dict(self._settings, pools=self._settings["pools"] if shuffle else "sequential")
-        if importance.uses_labels and source.targets is not None:
-            settings["classes"] = classes_for(source.targets, getattr(self.model, "outputs", None) or [])
-        return ImportanceSampler(source, importance, seed=seed, **settings)
-
-    def _stream_sampler(self, batches, class_weight, shuffle, seed):
-        order, choice = seed.spawn(2)
-        stream = BatchStream(batches, shuffle, np.random.default_rng(order), by_class(class_weight))
-        settings = {name: value for name, value in self._settings.items() if name != "pools"}
-        return StreamSampler(stream, importances.resolve(self._importance, self.model), seed=choice, **settings)
 
 
 def _same(data, others):

@@ -20,7 +20,7 @@ class Pool:
 
     Attributes:
         indices: `(B,)` int64, their places in the data set.
-        labels: `(B,)` int64 class ids, or None where the data has no classes.
+        labels: `(B,)` int64 class ids, or None where the importance makes no use of them.
         read: maps positions in the pool, `(n,)` ints, to their `(x, y, sample_weight)`. Nothing of the data is read
             until it is called: an importance that needs only indices and labels costs no loading.
     """
@@ -39,13 +39,13 @@ class Draw:
 
     Attributes:
         indices: `(b,)` int64, places in the data set; draws are with replacement, so they may repeat.
-        labels: `(b,)` int64 class ids, or None where the data has no classes.
+        labels: `(b,)` int64 class ids, or None where the importance makes no use of them.
         probabilities: `(b,)` float64, p_i over the pool.
         weights: `(b,)` float32, the sample weights alpha_i (eq. 12).
         scores: `(b,)` float64, the importance before smoothing; NaN where nothing was scored.
         presample: B, the size of the pool the samples were chosen from.
         read: reads the chosen samples, and only them: `(x, y, sample_weight)` with b samples along the first axis. None in a
-            draw made by hand.
+            draw made by hand. A draw that is kept may keep its pool in memory.
         candidates: `(B,)` int64, places of the whole pool in the data set. None in a draw made by hand.
         candidate_scores: `(B,)` float64, the importance of the whole pool before smoothing; NaN where nothing was scored.
             None in a draw made by hand.

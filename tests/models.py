@@ -2,6 +2,8 @@
 
 import keras
 
+from importance_sampling import LSTM
+
 L = keras.layers
 
 
@@ -26,3 +28,8 @@ def digits_classifier(**compiling):
     )
     model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"], **compiling)
     return model
+
+
+def small_lstm(**options):
+    """The LSTM of the paper, quick to start."""
+    return LSTM(**{"history": 3, "units": 4, "jit_compile": False, **options})

@@ -16,7 +16,7 @@ TIERS = [
     {"chooser", "dataset"},
     {"sampler"},
     {"stream_sampler"},
-    {"engine"},
+    {"engine", "sampler_of"},
     {"callbacks", "training"},
     {"recipes"},  # 11
 ]

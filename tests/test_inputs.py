@@ -2,6 +2,7 @@
 
 import threading
 import time
+import tracemalloc
 
 import h5py
 import keras
@@ -275,6 +276,20 @@ def test_hdf5_is_never_read_as_a_whole(data, tmp_path, monkeypatch):
     monkeypatch.setattr(h5py.Dataset, "__getitem__", counting)
     ImportanceTraining(classifier(), "pcg", presample=60, seed=0).fit(x, y, batch_size=B, validation_split=0.2, verbose=0)
     assert 0 < max(largest) <= B
+
+
+def test_a_memory_map_is_never_read_as_a_whole(tmp_path):
+    size = 2_000_000  # of 100 bytes
+    x = np.memmap(tmp_path / "x", np.float32, "w+", shape=(size, 25))
+    model = keras.Sequential([keras.Input((25,)), keras.layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    y = np.arange(size, dtype=np.int8) % 3
+    tracemalloc.start()
+    try:
+        ImportanceTraining(model, "pcg", seed=0).fit(x, y, batch_size=B, steps_per_epoch=3, verbose=0)
+        assert tracemalloc.get_traced_memory()[1] < x.nbytes / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_failing_source_surfaces_as_its_own_error_with_the_index(data):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining
+from tests.kinds import KINDS
 from tests.models import L, classifier
 
 
@@ -115,13 +116,22 @@ def test_raw_samples_may_be_of_another_shape_and_type(importance):
         assert history.history["loss"][-1] < 0.8 * history.history["loss"][0]
 
 
-def test_nested_samples_and_no_targets(blobs):
+def test_nested_samples(blobs):
     a, b = keras.Input((2,), name="a"), keras.Input((1,), name="b")
     model = keras.Model({"a": a, "b": b}, {"c": L.Dense(1, name="c")(L.Concatenate()([a, b]))})
     model.compile("sgd", {"c": "mse"})
     double = lambda x, y: ({"a": 2 * x["a"], "b": x["b"]}, y)  # noqa: E731
     x = {"a": blobs[0], "b": blobs[0][:, :1]}
     ImportanceTraining(model, "oracle", presample=60, map=double).fit(x, {"c": blobs[0][:, 1:]}, batch_size=20, verbose=0)
+
+
+def test_samples_without_targets():
+    make, x, _ = KINDS["no targets"]
+    model = make()
+    start = model.test_on_batch(2 * x)
+    training = ImportanceTraining(model, "oracle", presample=24, seed=0, map=lambda x, y: (2 * x, y))
+    training.fit(x, batch_size=8, epochs=3, verbose=0)
+    assert model.test_on_batch(2 * x) < start
 
 
 def test_what_is_no_map_is_refused(blobs):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, with_indices
+from importance_sampling import ImportanceSampling, ImportanceTraining, with_indices
 from importance_sampling.probe import loss_form
-from tests.models import L, classifier
+from tests.models import L, classifier, small_lstm
 
 DEVICES = ["CPU:0", "CPU:1"]  # virtual, see conftest.py
 
@@ -23,8 +23,17 @@ def strategy():
     return tf.distribute.MirroredStrategy(DEVICES)
 
 
-def small_lstm():
-    return LSTM(history=3, units=4, jit_compile=False)
+@pytest.fixture(scope="module")
+def keras_is_right(strategy):
+    """Whether plain `fit` of Keras reports under a strategy what it reports without; Keras 3.8 does not."""
+    found = []
+    for scope in (contextlib.nullcontext(), strategy.scope()):
+        keras.utils.set_random_seed(0)
+        with scope:
+            model = classifier(metrics=["accuracy"])
+        x = np.random.default_rng(0).normal(size=(60, 2))
+        found.append(model.fit(x, np.arange(60) % 3, batch_size=20, shuffle=False, verbose=0).history["accuracy"])
+    return found[0] == pytest.approx(found[1])
 
 
 def trained(scope, fit, **compiling):
@@ -68,21 +77,21 @@ def by_callback(importance, x, y):
     ],
     ids=str,
 )
-def test_two_replicas_train_as_one_device(blobs, strategy, importance, compiling):
+def test_two_replicas_train_as_one_device(blobs, strategy, importance, compiling, keras_is_right):
     """The same draws, losses and weights of the model, up to round-off; the batch is weighed as a whole."""
     importance = small_lstm() if importance == "approx" else importance
     alone = trained(contextlib.nullcontext(), by_training(importance, *blobs), **compiling)
     together = trained(strategy.scope(), by_training(importance, *blobs), **compiling)
-    assert_same_training(alone, together)
+    assert_same_training(alone, together, keras_is_right)
 
 
-def test_two_replicas_train_as_one_device_by_the_callback(blobs, strategy):
+def test_two_replicas_train_as_one_device_by_the_callback(blobs, strategy, keras_is_right):
     alone = trained(contextlib.nullcontext(), by_callback(small_lstm(), *blobs))
     together = trained(strategy.scope(), by_callback(small_lstm(), *blobs))
-    assert_same_training(alone, together)
+    assert_same_training(alone, together, keras_is_right)
 
 
-def assert_same_training(alone, together):
+def assert_same_training(alone, together, same_history):
     (model, steps, sampler, history), (other, others, other_sampler, other_history) = alone, together
     assert len(steps) == len(others) > 0
     for (draw, losses), (other_draw, other_losses) in zip(steps, others):
@@ -91,7 +100,7 @@ def assert_same_training(alone, together):
     for ours, theirs in zip(model.get_weights(), other.get_weights()):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
     assert list(history) == list(other_history)
-    for name in history:
+    for name in history if same_history else []:
         np.testing.assert_allclose(history[name], other_history[name], rtol=1e-3)
     if sampler.importance.uses_indices:
         (losses, count), (other_losses, other_count) = (

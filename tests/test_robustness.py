@@ -1,6 +1,7 @@
 """Models, losses and data that are less tidy than a classifier of a few classes."""
 
 import gc
+import warnings
 import weakref
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 from importance_sampling import LSTM, ArraySource, ImportanceSampler, ImportanceTraining, Oracle, PerClassGaussian, Pool
 from importance_sampling.probe import loss_form
 from importance_sampling.steps import Scorer, TrainStep
-from tests.models import L, classifier
+from tests.models import L, classifier, small_lstm
 
 RNG = np.random.default_rng(0)
 
@@ -69,14 +70,16 @@ def test_sample_weights_of_any_dtype(blobs, dtype, importance):
 
 
 def test_losses_that_are_negative_count_as_none():
-    """Learning means of -1 for most: adaptive smoothing takes nothing away, no probability is negative, one warning."""
+    """Learning means of -1 for most: adaptive smoothing takes nothing away, no probability is negative, one warning of each
+    kind: of the losses, and of the scores that are learnt from them."""
     sampler = ImportanceSampler(ArraySource(np.zeros((40, 1)), np.zeros(40)), PerClassGaussian(), presample=40, seed=0)
-    with pytest.warns(RuntimeWarning, match="Importances count from 0, so a negative loss counts as none") as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         for _ in range(20):
             draw = sampler.draw(10)
             assert np.all(draw.probabilities >= 0) and np.all(draw.weights > 0)
             sampler.update(draw, np.where(draw.indices % 4, -3.0, 5.0))
-    assert len(caught) == 1
+    assert [str(warning.message)[:16] for warning in caught] == ["Importances coun", "Importance score"]
 
 
 def test_a_huge_loss_does_not_spoil_the_lstm():
@@ -225,9 +228,7 @@ def test_mixed_float16_and_an_unbuilt_subclassed_model(blobs):
     try:
         model = Subclassed()
         model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-        history = ImportanceTraining(model, LSTM(history=2, units=4, jit_compile=False), presample=64, seed=0).fit(
-            x, y, batch_size=32, epochs=5, verbose=0
-        )
+        history = ImportanceTraining(model, small_lstm(), presample=64, seed=0).fit(x, y, batch_size=32, epochs=5, verbose=0)
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
     assert history.history["loss"][-1] < 0.8 * history.history["loss"][0]
@@ -259,14 +260,14 @@ def test_lists_of_the_same_arrays_are_the_same_data(blobs):
     assert training.sampler is not sampler
 
 
-@pytest.mark.parametrize("importance", ["pcg", LSTM(history=2, units=4, jit_compile=False)])
+@pytest.mark.parametrize("importance", ["pcg", small_lstm()])
 def test_a_refused_fit_loses_nothing(blobs, importance):
     x, y = blobs
     training = ImportanceTraining(classifier(), importance, presample=64, seed=0)
     training.fit(x, y, batch_size=32, verbose=0)
     sampler, state = training.sampler, training.get_state()
-    with pytest.raises(ValueError, match="`batch_size` must be at most the number of samples, 5"):
-        training.fit(x[:5], y[:5], batch_size=8, verbose=0)
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number >= 1. Received: batch_size=-8"):
+        training.fit(x[:5], y[:5], batch_size=-8, verbose=0)
     assert training.sampler is sampler and training.get_state()["fits"] == state["fits"]
     training.fit(x, y, batch_size=32, verbose=0)
 
@@ -301,7 +302,7 @@ def test_training_goes_on_from_a_saved_state(blobs):
         model = classifier()
         make = lambda: ImportanceTraining(  # noqa: E731
             model,  # noqa: B023
-            LSTM(history=2, units=4, jit_compile=False),
+            small_lstm(),
             presample=64,
             seed=0,
         )
@@ -339,15 +340,11 @@ def test_approx_does_without_classes_in_a_regression(targets):
 
 
 def test_the_sampler_alone_finds_out_too():
-    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), RNG.normal(size=9)), small()).draw(4).labels is None
-    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), np.arange(9)), small(), classes=0).draw(4).labels is None
-    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), np.arange(9)), small()).draw(4).labels is not None
+    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), RNG.normal(size=9)), small_lstm()).draw(4).labels is None
+    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), np.arange(9)), small_lstm(), classes=0).draw(4).labels is None
+    assert ImportanceSampler(ArraySource(np.zeros((9, 1)), np.arange(9)), small_lstm()).draw(4).labels is not None
     with pytest.raises(ValueError, match="`importance` must do without classes on data that have none"):
         ImportanceSampler(ArraySource(np.zeros((9, 1)), np.arange(9)), "pcg", classes=0)
-
-
-def small():
-    return LSTM(history=2, units=4, jit_compile=False)
 
 
 def test_numbers_too_large_for_class_ids_are_refused():

@@ -6,6 +6,7 @@ from importance_sampling.importance.gaussian import PerClassGaussian
 from importance_sampling.importance.lstm import LSTM
 from importance_sampling.importance.oracle import Oracle
 from importance_sampling.importance.uniform import Uniform
+from importance_sampling.steps import SCORES
 from importance_sampling.types import Importance
 
 _BY_NAME = {
@@ -17,6 +18,7 @@ _BY_NAME = {
     "pcg": lambda model: PerClassGaussian(),
 }
 NAMES = tuple(_BY_NAME)
+_MEMBERS = {*Importance.__annotations__, *(name for name in vars(Importance) if not name.startswith("_"))}
 
 __all__ = ["LSTM", "NAMES", "Oracle", "PerClassGaussian", "Uniform", "resolve"]
 
@@ -35,8 +37,13 @@ def resolve(importance, model=None) -> Importance:
         if model is None and importance in ("oracle", "gnorm", "full_gnorm"):
             raise ValueError(f"`importance` must be Oracle(model) here. Received: importance={importance!r}")
         return _BY_NAME[importance](model)
-    if isinstance(importance, Importance) and not isinstance(importance, type):
-        return copy.copy(importance)  # what it learns belongs to one data set: `build` makes new state
-    raise ValueError(
-        f"`importance` must be one of {', '.join(NAMES)}, or an importance object. Received: importance={importance!r}"
-    )
+    if isinstance(importance, (str, type)) or not hasattr(importance, "score"):
+        raise ValueError(
+            f"`importance` must be one of {', '.join(NAMES)}, or an importance object. Received: importance={importance!r}"
+        )
+    missing = sorted(name for name in _MEMBERS if not hasattr(importance, name))
+    if missing:
+        raise ValueError(f"`importance` must have {', '.join(missing)}. Received: a {type(importance).__name__} without")
+    if importance.of not in (None, *SCORES):
+        raise ValueError(f"`importance.of` must be None or one of {', '.join(SCORES)}. Received: of={importance.of!r}")
+    return copy.copy(importance)  # what it learns belongs to one data set: `build` makes new state

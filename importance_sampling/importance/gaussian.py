@@ -4,6 +4,8 @@ import numpy as np
 
 from importance_sampling.types import State
 
+_LARGEST = 1_000_000  # classes; larger numbers are no ids, and would make a huge table
+
 
 class PerClassGaussian:
     """A running univariate Gaussian of the loss for each class; its mean is the importance.
@@ -84,6 +86,8 @@ class PerClassGaussian:
         self._sums += batch
 
     def _grow(self, labels):
+        if labels.max(initial=-1) >= _LARGEST:
+            raise ValueError(f"`y` must be class ids below {_LARGEST}. Received: y={labels.max()}")
         missing = int(labels.max(initial=-1)) + 1 - self._sums.shape[1]
         if missing > 0:
             self._sums = np.pad(self._sums, ((0, 0), (0, missing)))

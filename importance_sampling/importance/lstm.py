@@ -103,7 +103,8 @@ class LSTM:
 
     def score(self, pool):
         """Returns `(B,)` float32, the predicted loss, at least 0."""
-        return np.maximum(self._predict(*self._inputs(pool.indices, pool.labels)).numpy(), 0) * (self._scale or 1.0)
+        predicted = self._predict(*_padded(self._inputs(pool.indices, pool.labels))).numpy()[: len(pool)]
+        return np.maximum(predicted, 0) * (self._scale or 1.0)
 
     def update(self, indices, labels, values):
         """Learns from one batch, then adds it to the history. Values that are not finite are left out of both.
@@ -118,7 +119,7 @@ class LSTM:
         if self._scale is None and finite.any():
             self._scale = _scale(float(np.mean(values[finite], dtype=np.float64)))
         targets = np.where(finite, values, 0) / np.float32(self._scale or 1.0)
-        self._fit(*self._inputs(indices, labels), targets, finite.astype(np.float32))
+        self._fit(*_padded((*self._inputs(indices, labels), targets, finite.astype(np.float32))))
         self.losses.append(indices, values)
 
     def get_state(self) -> State:
@@ -189,6 +190,13 @@ class _Network(keras.Model):
         if self._classes:
             features = tf.concat([features, self._classes(labels)], axis=1)
         return self._linear(features)[:, 0]
+
+
+def _padded(arrays):
+    """Arrays `(n, ...)` with zeros after them, up to a power of 2: few sizes, since XLA compiles for each."""
+    n = len(arrays[0])
+    missing = (1 << (n - 1).bit_length()) - n
+    return [np.pad(a, [(0, missing), *[(0, 0)] * (a.ndim - 1)]) for a in arrays]
 
 
 def _scale(mean):
