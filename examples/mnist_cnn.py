@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from examples import datasets
+from examples.paper import networks
 from importance_sampling import ImportanceTraining
 
 METHODS = ("uniform", "oracle", "approx", "pcg")
@@ -26,20 +27,8 @@ LAST = 5  # evaluations that the reported error is averaged over: one alone is n
 
 
 def network(learning_rate=1e-3):
-    """The network of section 4.1, 1.94 million parameters, compiled with Adam."""
-    layers = keras.layers
-    convolution = lambda filters: layers.Conv2D(filters, 3, padding="same", activation="relu")  # noqa: E731
-    model = keras.Sequential([keras.Input((28, 28, 1))])
-    for filters in (32, 64):
-        model.add(convolution(filters))
-        model.add(convolution(filters))
-        model.add(layers.MaxPooling2D())
-        model.add(layers.Dropout(0.25))
-    model.add(layers.Flatten())
-    for _ in range(2):
-        model.add(layers.Dense(512, activation="relu"))
-        model.add(layers.Dropout(0.5))
-    model.add(layers.Dense(10, activation="softmax"))
+    """The network of section 4.1, compiled with Adam."""
+    model = networks.mnist()
     model.compile(optimizer=keras.optimizers.Adam(learning_rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

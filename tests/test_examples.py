@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import step_cost
 from examples import datasets, mnist_cnn
+from examples.cache import cached, content_of
 
 
 def test_the_network_is_that_of_the_paper():
@@ -81,7 +82,7 @@ def cache(monkeypatch, tmp_path):
 
 
 ARRAYS = {"a": np.arange(3)}
-HASH = datasets._content(ARRAYS)
+HASH = content_of(ARRAYS)
 
 
 def test_sources_are_tried_in_turn_and_the_cache_comes_first(cache):
@@ -101,7 +102,7 @@ def test_sources_are_tried_in_turn_and_the_cache_comes_first(cache):
 
     sources = {"fails": fails, "wrong": wrong, "right": right}
     for _ in range(2):
-        np.testing.assert_array_equal(datasets._cached("x.npz", HASH, sources)["a"], np.arange(3))
+        np.testing.assert_array_equal(cached("x.npz", HASH, sources)["a"], np.arange(3))
     assert calls == ["fails", "wrong", "right"]
     assert [path.name for path in cache.iterdir()] == ["x.npz"]
 
@@ -113,8 +114,8 @@ def test_a_damaged_cache_is_fetched_again(cache, damage):
         np.savez(cache / "x.npz", a=np.arange(9))  # a sound file with other content
     else:
         (cache / "x.npz").write_bytes(damage)
-    assert datasets._cached("x.npz", HASH, {"right": lambda: ARRAYS})["a"].tolist() == [0, 1, 2]
-    assert datasets._cached("x.npz", HASH, {})["a"].tolist() == [0, 1, 2]
+    assert cached("x.npz", HASH, {"right": lambda: ARRAYS})["a"].tolist() == [0, 1, 2]
+    assert cached("x.npz", HASH, {})["a"].tolist() == [0, 1, 2]
 
 
 def test_the_error_names_all_that_was_tried(cache, monkeypatch):

@@ -1,0 +1,93 @@
+"""What each experiment of section 4 consists of."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from examples.paper import data, networks
+from importance_sampling import adaptive, additive
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One of the three data sets with its network and its settings.
+
+    Attributes:
+        title: how the paper calls it.
+        data: loads it; a limit keeps the first images or sentences only.
+        network: makes it.
+        steps: mini-batches in an epoch, by the paper's definition.
+        epochs: the epochs of the paper.
+        cpu_epochs: those that two CPU cores manage in about an hour or two a run.
+        table: the epochs of Table 1.
+        smoothing: of the scores; a function, since it has state.
+        drop_at: step at which the learning rate is divided by 10, or None.
+        measure: `"error"` in percent or `"perplexity"`, of the test set.
+        sorted_losses: whether the losses of the training samples are kept at the epochs of Table 1, for figure 1b.
+    """
+
+    title: str
+    data: Callable[..., Any]
+    network: Callable[[], keras.Model]
+    steps: int
+    epochs: int
+    cpu_epochs: int
+    table: tuple[int, ...]
+    smoothing: Callable[[], Any]
+    drop_at: int | None = None
+    measure: str = "error"
+    sorted_losses: bool = False
+
+    def compiled(self, learning_rate):
+        """The network with Adam, as in all experiments."""
+        if self.drop_at is not None:
+            rates = [learning_rate, learning_rate / 10]
+            learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay([self.drop_at], rates)
+        model = self.network()
+        model.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    def measured(self, loss, accuracy):
+        """The measure from the mean loss and the accuracy on the test set."""
+        return math.exp(loss) if self.measure == "perplexity" else 100 * (1 - accuracy)
+
+
+EXPERIMENTS = {
+    "mnist": Experiment(
+        title="MNIST",
+        data=data.mnist,
+        network=networks.mnist,
+        steps=300,
+        epochs=20,
+        cpu_epochs=20,
+        table=(5, 10, 20),
+        smoothing=lambda: adaptive(0.5),  # section 4.1 names none: that of section 3.3.1, as in section 4.2
+        sorted_losses=True,
+    ),
+    "cifar10": Experiment(
+        title="CIFAR10",
+        data=data.cifar10,
+        network=networks.cifar10,
+        steps=300,
+        epochs=167,
+        cpu_epochs=10,
+        table=(50, 100, 150),
+        smoothing=lambda: adaptive(0.5),
+        drop_at=35_000,
+    ),
+    "ptb": Experiment(
+        title="Penn Treebank",
+        data=data.penn_treebank,
+        network=networks.penn_treebank,
+        steps=2_000,
+        epochs=50,
+        cpu_epochs=10,
+        table=(10, 30, 50),
+        smoothing=lambda: additive(0.5),
+        measure="perplexity",
+    ),
+}
+METHODS = ("uniform", "oracle", "approx", "pcg")

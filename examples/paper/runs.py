@@ -1,0 +1,283 @@
+"""One training run: its settings, its results file, and going on where it stopped.
+
+A results file has one JSON line for the settings and then one for each evaluation. Beside it, outside the repository, a
+checkpoint holds model, optimizer and what was learnt about the samples, so that a run that was killed goes on, bit for bit.
+"""
+
+import json
+import os
+import pickle
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import importance_sampling
+from examples.paper.experiments import EXPERIMENTS
+from importance_sampling import ImportanceTraining
+
+EACH = 10  # steps whose losses are kept as one mean and one deviation
+
+
+class OtherSettings(RuntimeError):
+    """A results file belongs to a run with other settings."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides what a run comes to; `limit` keeps the first samples only, for a quick look."""
+
+    experiment: str
+    method: str
+    k: float
+    seed: int
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    presample: int = 1024
+    steps: int = 300
+    limit: int | None = None
+
+    @property
+    def name(self):
+        """Names the results file: uniform sampling has no k."""
+        k = "" if self.method == "uniform" else f"-k{self.k:g}"
+        return f"{self.experiment}-{self.method}{k}-lr{self.learning_rate:g}-seed{self.seed}"
+
+
+class Results:
+    """The results file of a run, and its checkpoint.
+
+    Args:
+        settings: of the run.
+        folder: of the results files.
+        checkpoints: folder of the checkpoints.
+
+    Raises:
+        OtherSettings: there is a results file of that name with other settings; nothing is appended to it.
+    """
+
+    def __init__(self, settings, folder, checkpoints):
+        self.settings = settings
+        self.path = Path(folder) / f"{settings.name}.jsonl"
+        self._checkpoint = Path(checkpoints) / settings.name
+        self.lines = []
+        if self.path.exists():
+            first, *self.lines = (json.loads(line) for line in self.path.read_text().splitlines())
+            if first["settings"] != asdict(settings):
+                different = sorted(name for name, value in asdict(settings).items() if first["settings"].get(name) != value)
+                raise OtherSettings(
+                    f"{self.path} must have the settings of this run to be appended to. Received: other {', '.join(different)}"
+                )
+
+    @property
+    def epochs(self):
+        """Epochs that are done."""
+        return self.lines[-1]["epoch"] if self.lines else 0
+
+    def load(self, model):
+        """Puts the model where it was at the last evaluation, and returns the state of the sampler there.
+
+        A line that was not written any more when the run was killed is in the checkpoint, and is written now. Returns None
+        where the run has to start anew.
+        """
+        kept = sorted(self._checkpoint.glob("epoch-*[0-9]"), key=lambda path: int(path.name.partition("-")[2]))
+        if not kept:
+            self._restart()
+            return None
+        state = pickle.loads(kept[-1].read_bytes())
+        if len(state["lines"]) < len(self.lines):
+            raise OtherSettings(f"{self.path} must not be ahead of its checkpoint. Received: {kept[-1]}")
+        self.lines = state["lines"]
+        self._write()
+        for variable, value in zip(_variables(model), state["model"]):
+            variable.assign(value)
+        return state["sampler"]
+
+    def add(self, line, model, state):
+        """Keeps a checkpoint, then the line."""
+        self.lines.append(line)
+        kept = {"sampler": state, "lines": self.lines, "model": [v.numpy() for v in _variables(model)]}
+        path = self._checkpoint / f"epoch-{line['epoch']}"
+        _replace(path, pickle.dumps(kept))
+        self._write()
+        for other in self._checkpoint.iterdir():
+            if other != path:
+                other.unlink()
+
+    def _restart(self):
+        if self.lines:
+            raise OtherSettings(
+                f"{self.path} must be removed to start anew: its run has no checkpoint in {self._checkpoint}. "
+                f"Received: {len(self.lines)} evaluations"
+            )
+
+    def _write(self):
+        versions = {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "importance_sampling": importance_sampling.__version__,
+        }
+        first = {"settings": asdict(self.settings), "versions": versions, "cores": os.cpu_count()}
+        _replace(self.path, "".join(json.dumps(line) + "\n" for line in (first, *self.lines)).encode())
+
+
+def _replace(path, content):
+    """Writes a file as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+
+
+def _variables(model):
+    """All that a training step changes: weights, states of random generators, and the optimizer's."""
+    model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def run(results, data, epochs, variance=0, tick=lambda: None):
+    """Trains until `epochs` are done, evaluating after each; goes on where an earlier call stopped.
+
+    Args:
+        results: the `Results` of the run.
+        data: the `Data` of the experiment.
+        epochs: in all.
+        variance: from how many draws the variance of the weighted batch gradient is estimated at each evaluation; 0 for none.
+        tick: called after each step.
+    """
+    settings, experiment = results.settings, EXPERIMENTS[results.settings.experiment]
+    keras.utils.set_random_seed(settings.seed)
+    model = experiment.compiled(settings.learning_rate)
+    restored = results.load(model)
+    if results.epochs >= epochs:
+        return
+    recorder = _Recorder(tick)
+    training = ImportanceTraining(
+        model,
+        importance=settings.method,
+        k=settings.k,
+        smoothing=experiment.smoothing(),
+        presample=settings.presample,
+        seed=settings.seed,
+        on_step=recorder,
+    )
+    if restored is not None:
+        training.set_state(restored)
+    evaluations = _Evaluations(results, training, recorder, data, variance)
+    training.fit(
+        data.x,
+        data.y,
+        batch_size=settings.batch_size,
+        epochs=epochs,
+        initial_epoch=results.epochs,
+        steps_per_epoch=settings.steps,
+        validation_data=data.test,
+        validation_batch_size=500,
+        callbacks=[evaluations],
+        verbose=0,
+    )
+
+
+class _Recorder:
+    """The weighted loss of each batch, as `fit` reports it: a mean and a deviation for every few steps."""
+
+    def __init__(self, tick):
+        self._tick = tick
+        self._losses = []
+
+    def __call__(self, draw, losses):
+        self._losses.append(float(np.nanmean(draw.weights * losses)))
+        self._tick()
+
+    def take(self):
+        parts = [self._losses[i : i + EACH] for i in range(0, len(self._losses), EACH)]
+        self._losses = []
+        return [_short(np.mean(part)) for part in parts], [_short(np.std(part)) for part in parts]
+
+
+class _Evaluations(keras.callbacks.Callback):
+    """A line after each epoch. `fit` has evaluated the test set by then."""
+
+    def __init__(self, results, training, recorder, data, variance):
+        super().__init__()
+        self._results, self._training, self._recorder = results, training, recorder
+        self._data, self._variance = data, variance
+        self._before = results.lines[-1]["seconds"] if results.lines else 0.0
+
+    def on_epoch_end(self, epoch, logs=None):
+        experiment, settings = EXPERIMENTS[self._results.settings.experiment], self._results.settings
+        seconds = self._training.seconds
+        means, deviations = self._recorder.take()
+        line = {
+            "epoch": epoch + 1,
+            "step": (epoch + 1) * settings.steps,
+            "seconds": round(self._before + sum(seconds.values()), 3),
+            "sampler_share": _short((seconds["draw"] + seconds["update"]) / sum(seconds.values())),
+            experiment.measure: _short(experiment.measured(logs["val_loss"], logs["val_accuracy"])),
+            "test_loss": _short(logs["val_loss"]),
+            "losses": means,
+            "deviations": deviations,
+        }
+        if epoch + 1 in experiment.table and experiment.sorted_losses:
+            line["sorted_losses"] = sample_losses(self.model, self._training.sampler.source)
+        if self._variance:
+            line["variance"] = gradient_variance(self.model, self._training.sampler, settings.batch_size, self._variance)
+        self._results.add(line, self.model, self._training.get_state())
+
+
+def gradient_variance(model, sampler, batch_size, draws):
+    """The variance of the weighted gradient of a batch, summed over all weights, estimated from a number of draws.
+
+    The same for uniform draws of the same size, for comparison. Neither the model nor the sampler is changed.
+
+    Returns:
+        `[variance, variance of uniform draws]`.
+    """
+    state = sampler.get_state()
+    rng = np.random.default_rng(0)
+    size = len(sampler.source)
+    gradient = _gradient_of(model)
+    found = []
+    for draw_one in (
+        lambda: (lambda draw: (draw.read(), draw.weights))(sampler.draw(batch_size)),
+        lambda: (sampler.source[rng.integers(size, size=batch_size)], np.ones(batch_size, np.float32)),
+    ):
+        total, squares = 0.0, 0.0
+        for _ in range(draws):
+            (x, y, _), weights = draw_one()
+            flat = gradient(x, y, weights).numpy().astype(np.float64)
+            total, squares = total + flat, squares + flat @ flat
+        mean = total / draws
+        found.append(_short((squares - draws * mean @ mean) / (draws - 1)))
+    sampler.set_state(state)
+    return found
+
+
+def _gradient_of(model):
+    @tf.function(reduce_retracing=True)
+    def gradient(x, y, weights):
+        with tf.GradientTape() as tape:
+            each = keras.losses.sparse_categorical_crossentropy(y, model(x, training=False))
+            loss = tf.reduce_mean(weights * each)
+        gradients = tape.gradient(loss, [w.value for w in model.trainable_variables])
+        return tf.concat([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in gradients], 0)
+
+    return gradient
+
+
+def sample_losses(model, source, quantiles=500, batch_size=500, most=60_000):
+    """The losses of the training samples, `most` of them, in rising order, at evenly spaced quantiles (figure 1b)."""
+    each = []
+    for part in np.split(np.arange(min(len(source), most)), np.arange(batch_size, min(len(source), most), batch_size)):
+        x, y, _ = source[part]
+        each.append(keras.losses.sparse_categorical_crossentropy(y, model(x, training=False)).numpy())
+    return [_short(loss) for loss in np.quantile(np.concatenate(each), np.linspace(0, 1, quantiles))]
+
+
+def _short(number):
+    """Four digits are enough for a plot."""
+    return float(f"{number:.4g}")

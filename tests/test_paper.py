@@ -1,0 +1,241 @@
+"""The paper's experiments: their data, their networks, and runs that go on where they stopped."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from examples import cache, datasets
+from examples.paper import cli, data, networks
+from examples.paper.experiments import EXPERIMENTS
+from examples.paper.runs import OtherSettings, Results, Settings, gradient_variance, run
+from importance_sampling import ArraySource, ImportanceSampler, ItemSource
+from tests.models import classifier
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("mnist", 1_938_922), ("cifar10", 5_874_250), ("penn_treebank", 4_064_337)])
+def test_the_networks_are_those_of_the_paper(name, parameters):
+    assert getattr(networks, name)().count_params() == parameters
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+
+
+def test_an_augmented_image_is_its_original_flipped_or_not_and_shifted():
+    augmented = data.Augmented(IMAGES)
+    assert len(augmented) == 60
+    moved, flipped = set(), set()
+    for i in range(60):
+        original = IMAGES[i % 6].astype(np.float32) / 255
+        padded = {flip: np.pad(original[:, ::flip], ((4, 4), (4, 4), (0, 0))) for flip in (1, -1)}
+        places = [
+            (flip, top, left)
+            for flip in (1, -1)
+            for top in range(9)
+            for left in range(9)
+            if np.array_equal(augmented[i], padded[flip][top : top + 8, left : left + 8])
+        ]
+        assert len(places) == 1  # one of all the transforms gives it
+        flipped.add(places[0][0])
+        moved.add(places[0][1:])
+    assert flipped == {1, -1} and len(moved) > 30
+
+
+def test_a_transform_belongs_to_its_sample_and_nothing_is_stored():
+    one, other = data.Augmented(IMAGES), data.Augmented(IMAGES)
+    np.testing.assert_array_equal(one[41], other[41])
+    np.testing.assert_array_equal(one[41], one[41])
+    assert not np.array_equal(one[5], one[11])  # another version of the same image
+    assert ItemSource(one, np.tile(np.arange(6), 10))[np.array([7, 59])][0].shape == (2, 8, 8, 3)
+
+
+@pytest.fixture
+def sentences(monkeypatch):
+    text = {"train": [["a", "b", "a"], ["c"]], "valid": [["b", "c"]], "test": []}
+    monkeypatch.setattr(datasets, "penn_treebank", lambda: text)
+
+
+def test_each_word_has_those_before_it_in_its_sentence(sentences):
+    x, y, (x_valid, y_valid) = data.penn_treebank()
+    end = 4  # after a = 1, b = 2, c = 3
+    assert y.tolist() == [1, 2, 1, end, 3, end]
+    assert x.shape == (6, 20)
+    assert [row[row > 0].tolist() for row in x] == [[], [1], [1, 2], [1, 2, 1], [], [3]]
+    assert x[3, -3:].tolist() == [1, 2, 1]
+    assert y_valid.tolist() == [2, 3, end] and x_valid[2, -2:].tolist() == [2, 3]
+
+
+def test_no_more_than_twenty_words_are_kept(monkeypatch):
+    monkeypatch.setattr(datasets, "penn_treebank", lambda: {"train": [list("abcdefghijklmnopqrstuvwxyz")], "valid": [["a"]]})
+    x, y, _ = data.penn_treebank()
+    assert x[-1].tolist() == list(range(7, 27)) and y[-1] == 27
+
+
+def available(load):
+    try:
+        return load()
+    except datasets.DataUnavailable as error:
+        pytest.skip(str(error))
+
+
+def test_cifar10_is_complete():
+    if not (cache.cache_folder() / "cifar10.npz").exists():
+        pytest.skip("139 MB: only where they are in the cache already; python -m examples.paper cifar10 fetches them")
+    (x, y), (x_test, y_test) = available(datasets.cifar10)
+    assert x.shape == (50000, 32, 32, 3) and x_test.shape == (10000, 32, 32, 3) and x.dtype == np.uint8
+    assert np.bincount(y).tolist() == [5000] * 10 and np.bincount(y_test).tolist() == [1000] * 10
+    np.testing.assert_allclose(x.mean((0, 1, 2)) / 255, [0.49139968, 0.48215841, 0.44653091], rtol=1e-6)
+
+
+def test_penn_treebank_is_complete():
+    """The sizes that are published for it."""
+    text = available(datasets.penn_treebank)
+    assert {name: len(sentences) for name, sentences in text.items()} == {"train": 42068, "valid": 3370, "test": 3761}
+    assert sum(map(len, text["train"])) + 42068 == 929_589
+    x, y, _ = data.penn_treebank()
+    assert len(y) == 929_589 and y.max() == 10_000 and x.max() < 10_000 and y.min() == 1
+
+
+@pytest.fixture
+def small(monkeypatch, mnist):
+    """The experiment on 300 images with a network of a moment; dropout, so that the random state matters."""
+    x, y = mnist
+
+    def network():
+        layers = keras.layers
+        return keras.Sequential(
+            [keras.Input((28, 28, 1)), layers.Flatten(), layers.Dropout(0.5), layers.Dense(10, activation="softmax")]
+        )
+
+    made = dict(EXPERIMENTS)
+    made["mnist"] = type(EXPERIMENTS["mnist"])(
+        **{
+            **vars(EXPERIMENTS["mnist"]),
+            "network": network,
+            "data": lambda limit: data.Data(x[:300], y[:300], (x[300:500], y[300:500])),
+        }
+    )
+    for module in ("examples.paper.cli", "examples.paper.runs"):
+        monkeypatch.setattr(f"{module}.EXPERIMENTS", made)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def without_times(line):
+    return {name: value for name, value in line.items() if name not in ("seconds", "sampler_share")}
+
+
+@pytest.mark.parametrize("method", ["uniform", "approx", "oracle"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, method):
+    command = ["mnist", "--methods", method, "--k", "0.5", "--steps", "12"]
+    folders = lambda name: ["--results", str(tmp_path / name), "--checkpoints", str(tmp_path / f"{name}-kept")]  # noqa: E731
+    assert cli.main([*command, "--epochs", "4", *folders("whole")]) == 0
+    assert cli.main([*command, "--epochs", "2", *folders("parts")]) == 0
+    assert cli.main([*command, "--epochs", "4", *folders("parts")]) == 0
+    (whole,), (parts,) = (list((tmp_path / name).glob("*.jsonl")) for name in ("whole", "parts"))
+    settings, *evaluations = lines(whole)
+    assert settings["settings"]["method"] == method and "tensorflow" in settings["versions"]
+    assert [line["epoch"] for line in evaluations] == [1, 2, 3, 4] and evaluations[-1]["step"] == 48
+    assert [len(line["losses"]) for line in evaluations] == [2, 2, 2, 2]
+    assert [without_times(line) for line in lines(parts)[1:]] == [without_times(line) for line in evaluations]
+    assert lines(parts)[-1]["seconds"] > lines(parts)[2]["seconds"]
+
+
+def test_a_line_that_was_not_written_any_more_is_written_first(small, tmp_path):
+    settings = Settings("mnist", "uniform", 1.0, 0, steps=2)
+    folders = tmp_path / "results", tmp_path / "kept"
+    results = Results(settings, *folders)
+    from examples.paper.runs import EXPERIMENTS as made
+
+    loaded = made["mnist"].data(None)
+    run(results, loaded, 2)
+    expected = lines(results.path)
+    results.path.write_text("".join(json.dumps(line) + "\n" for line in expected[:2]))  # killed between checkpoint and line
+    again = Results(settings, *folders)
+    assert again.epochs == 1
+    run(again, loaded, 2)
+    assert lines(again.path) == expected
+
+
+def test_results_of_other_settings_are_not_appended_to(small, tmp_path, capsys):
+    folders = ["--results", str(tmp_path / "results"), "--checkpoints", str(tmp_path / "kept")]
+    assert cli.main(["mnist", "--methods", "uniform", "--epochs", "1", "--steps", "2", *folders]) == 0
+    (path,) = (tmp_path / "results").glob("*.jsonl")
+    before = path.read_text()
+    assert cli.main(["mnist", "--methods", "uniform", "--epochs", "1", "--steps", "3", *folders]) == 1
+    assert "Received: other steps" in capsys.readouterr().out.replace("\n", " ")
+    assert path.read_text() == before
+    with pytest.raises(OtherSettings, match="must be removed to start anew"):
+        Results(Settings("mnist", "uniform", 1.0, 0, steps=2), tmp_path / "results", tmp_path / "elsewhere").load(classifier())
+
+
+def test_ctrl_c_keeps_what_is_done_and_tells_the_command(small, tmp_path, capsys, monkeypatch):
+    def interrupted(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        end(self, epoch, logs)
+
+    from examples.paper import runs
+
+    end = runs._Evaluations.on_epoch_end
+    monkeypatch.setattr(runs._Evaluations, "on_epoch_end", interrupted)
+    command = ["mnist", "--methods", "pcg", "--k", "0.5", "--epochs", "3", "--steps", "2"]
+    command += ["--results", str(tmp_path / "results"), "--checkpoints", str(tmp_path / "kept")]
+    assert cli.main(command) == 130
+    assert "To go on: python -m examples.paper mnist --methods pcg --k 0.5" in " ".join(capsys.readouterr().out.split())
+    (path,) = (tmp_path / "results").glob("*.jsonl")
+    assert [line["epoch"] for line in lines(path)[1:]] == [1]
+    monkeypatch.undo()
+
+
+def test_uniform_sampling_runs_once_for_all_k():
+    chosen = cli.arguments(["ptb", "--methods", "uniform", "pcg", "--k", "1", "0.5", "--seeds", "0", "1"])
+    assert [settings.name for settings in cli.settings_of(chosen)] == [
+        f"ptb-{method}-lr0.001-seed{seed}" for seed in (0, 1) for method in ("uniform", "pcg-k1", "pcg-k0.5")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["imagenet"], "invalid choice: 'imagenet'"),
+        (["mnist", "--methods", "aprox"], "invalid choice: 'aprox'"),
+        (["mnist", "--epochs", "0"], "--epochs must be >= 1. Received: 0"),
+        (["mnist", "--k", "2"], "--k must be <= 1. Received: [2.0]"),
+        (["mnist", "--learning-rate", "0"], "--learning-rate must be > 0. Received: [0.0]"),
+    ],
+)
+def test_bad_arguments_end_with_a_sentence(arguments, text, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert text in capsys.readouterr().err
+
+
+def test_data_that_cannot_be_had_end_with_a_sentence_before_any_work(small, monkeypatch, tmp_path, capsys):
+    def unavailable(limit):
+        raise datasets.DataUnavailable("mnist.npz cannot be had. Tried: nothing")
+
+    from examples.paper.cli import EXPERIMENTS as made
+
+    monkeypatch.setitem(made, "mnist", type(made["mnist"])(**{**vars(made["mnist"]), "data": unavailable}))
+    assert cli.main(["mnist", "--results", str(tmp_path / "results")]) == 1
+    assert "mnist.npz cannot be had" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_variance_of_the_gradient_is_that_of_its_samples(blobs):
+    """Of uniform draws with replacement it is the variance over the samples divided by the batch size."""
+    x, y = blobs
+    model = classifier()
+    sampler = ImportanceSampler(ArraySource(x, y), "uniform", pools="random", seed=0)
+    state = sampler.get_state()
+    _, found = gradient_variance(model, sampler, 10, 400)
+    from examples.paper.runs import _gradient_of
+
+    each = np.stack([_gradient_of(model)(x[i : i + 1], y[i : i + 1], np.ones(1, np.float32)) for i in range(0, 300, 4)])
+    expected = each.astype(np.float64).var(axis=0).sum() / 10
+    assert found == pytest.approx(expected, rel=0.25)  # 400 draws: a standard error of about 5 %, every fourth sample as much
+    assert sampler.get_state()["rng"] == state["rng"]
