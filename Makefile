@@ -4,13 +4,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint wheel check oldest bench clean
+.PHONY: help demo test lint wheel check oldest paper paper-smoke bench clean
 
 help:
 	@echo "make demo    train uniform and approx side by side on MNIST (about 7 minutes)"
 	@echo "make test    all tests and doctests, warnings are errors"
 	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
+	@echo "make paper   the paper's table and figures from the results files, docs/results.md"
+	@echo "make paper-smoke  every experiment of the paper for two steps"
 	@echo "make bench   the cost of a step as a ratio to plain model.fit"
 
 .venv/ready: setup.cfg setup.py pyproject.toml
@@ -44,6 +46,19 @@ oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --editable '.[test]' tensorflow==2.18.0 keras==3.8.0
 	.venv-oldest/bin/python -m pytest -n auto --maxprocesses 4
+
+# figures and docs/results.md from the results files
+paper: .venv/ready
+	$(BIN)/python -m examples.paper.report
+
+# every experiment, method and figure, for two steps on a slice of the data
+paper-smoke: .venv/ready
+	rm -rf build/smoke
+	for experiment in mnist cifar10 ptb; do \
+		$(BIN)/python -m examples.paper $$experiment --methods uniform oracle approx pcg --k 1 0.5 --epochs 1 --steps 2 --limit 300 \
+			--variance 2 --results build/smoke/results --checkpoints build/smoke/checkpoints || exit 1; \
+	done
+	$(BIN)/python -m examples.paper.report --results build/smoke/results --docs build/smoke
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.step_cost
