@@ -42,6 +42,7 @@ class Chooser:
                 "`importance` must do without classes on data that have none: 'oracle' and 'approx' do. "
                 f"Received: {type(self.importance).__name__}"
             )
+        self.classes = classes
         self.labelled = self.importance.uses_labels and classes != 0
         self.importance.build(size, classes, seed=int(self.rng.integers(2**31)))
 
@@ -132,9 +133,12 @@ class Chooser:
         """
         if state["kind"] != type(self.importance).__name__:
             raise ValueError(f"`state` must be of a {type(self.importance).__name__}. Received: of a {state['kind']}")
+        try:
+            self.importance.set_state(state["importance"])
+            self.smoothing.set_state(state["smoothing"])
+        except KeyError as error:
+            raise ValueError(f"`state` must be of an object made with the same arguments. Received: one without {error}") from None
         self.rng.bit_generator.state = state["rng"]
-        self.importance.set_state(state["importance"])
-        self.smoothing.set_state(state["smoothing"])
 
     def _probabilities(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""

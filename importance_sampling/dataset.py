@@ -58,7 +58,7 @@ class _Batches:
 
 def _generated(example, iterate):
     present = lambda batch: tuple(part for part in batch if part is not None)  # noqa: E731
-    signature = keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), present(example))
+    signature = keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), _type(a)), present(example))
     batches = _Batches(lambda: map(present, iterate()))
     reference = weakref.ref(batches)
     dataset = tf.data.Dataset.from_generator(lambda: reference().iterate(), output_signature=signature)
@@ -66,6 +66,10 @@ def _generated(example, iterate):
         dataset = dataset.map(lambda x, weights: (x, None, weights))
     dataset.batches = batches
     return dataset
+
+
+def _type(array):
+    return tf.string if array.dtype.kind in "OSU" else array.dtype
 
 
 def _weighted(batch, alpha):

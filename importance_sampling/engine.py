@@ -43,7 +43,9 @@ class Engine(keras.callbacks.Callback):
         self._found = None
 
     def on_train_begin(self, logs=None):
-        self._restore()  # an exception in another callback, just before a step, may have left the last `fit` unfinished
+        left = getattr(self.model.train_function, "__self__", None)
+        if isinstance(left, Engine):  # by an exception in another callback, just before a step of an earlier `fit`
+            left._restore()
         self._replicas = replicas_of(self.model)
         check_divisible(self._batch_size, self._replicas)
         if type(self.model).make_train_function is not keras.Model.make_train_function:

@@ -4,7 +4,6 @@ import h5py
 import keras
 import numpy as np
 
-from importance_sampling.labels import class_ids
 from importance_sampling.sources import ArraySource, ItemSource, Weighted
 from importance_sampling.structures import arrays_of, map_arrays, rows
 
@@ -30,8 +29,17 @@ def source_of(x, y, sample_weight):
             check_targets(y)
         source = ItemSource(x, y)
         if sample_weight is not None:
-            source = Weighted(source, ArraySource(sample_weight, sample_weight).targets)
+            source = Weighted(source, _weights(sample_weight, len(source)))
     return source
+
+
+def _weights(sample_weight, size):
+    """One weight for each sample, beside data that give their samples themselves."""
+    weights = None if keras.tree.is_nested(sample_weight) else np.asarray(sample_weight)
+    if weights is None or weights.shape != (size,):
+        received = type(sample_weight).__name__ if weights is None else weights.shape
+        raise ValueError(f"`sample_weight` must be an array of shape ({size},) beside single samples. Received: {received}")
+    return weights
 
 
 def weighted_by_class(source, class_weight):
@@ -103,11 +111,9 @@ def class_factors(targets, class_weight):
     """
     if keras.tree.is_nested(targets):
         raise ValueError(f"`class_weight` must go with one output. Received: y={type(targets).__name__}")
-    soft = isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.shape[1] > 1
-    try:
-        ids = targets.argmax(axis=1) if soft else class_ids(targets)[0]  # as Keras does
-    except ValueError as error:
-        raise ValueError(f"`class_weight` must go with classes as targets. Received: {error}") from None
+    if not isinstance(targets, np.ndarray) or targets.ndim > 2:
+        raise ValueError(f"`class_weight` must go with classes as targets. Received: y.shape={np.shape(targets)}")
+    ids = targets.argmax(axis=1) if targets.ndim == 2 and targets.shape[1] > 1 else targets.reshape(len(targets))  # as Keras does
     known, position = np.unique(ids, return_inverse=True)
     return np.array([class_weight.get(int(c), 1.0) for c in known], np.float32)[position]
 

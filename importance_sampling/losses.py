@@ -140,6 +140,10 @@ def unchanged(model, states=None):
     finally:
         for variable, value in zip(variables, values):
             variable.assign(value)
+        known = {id(variable) for variable in variables}
+        for variable in model.metrics_variables:  # a loss of several outputs makes some when it is first computed
+            if id(variable) not in known:
+                variable.assign(tf.zeros_like(variable.value))
 
 
 def _takes(method, name):

@@ -61,8 +61,8 @@ def loss_form(model, x, y):
     if type(model).call is keras.Model.call:  # it has none
         raise step_refused(model)
     with _explained(model, y):
-        if not model.built:
-            forward(model, x)  # makes the variables
+        if not model.built:  # without computing anything, since that might count
+            model(map_arrays(lambda a: keras.KerasTensor(a.shape, a.dtype.name), x))
         with unchanged(model):
             before = [v.numpy() for v in model.non_trainable_variables]
             y_pred = forward(model, x)

@@ -10,6 +10,8 @@ from importance_sampling.labels import class_ids, class_ids_if_any
 from importance_sampling.pools import POOLS, Once
 from importance_sampling.types import Pool, State
 
+_CLASSES = 100_000  # numbers above this and the number of samples are no class ids, and would make a huge table
+
 
 class ImportanceSampler(Chooser):
     """Draws the samples of a training step by importance, and weighs them (Algorithm 1).
@@ -136,10 +138,13 @@ class ImportanceSampler(Chooser):
         Raises:
             ValueError: the state is of another number of samples, or of another importance.
         """
-        if state["size"] != len(self.source):
-            raise ValueError(f"`state` must be of {len(self.source)} samples, as the data. Received: of {state['size']}")
+        if state.get("size") != len(self.source):
+            raise ValueError(f"`state` must be of {len(self.source)} samples, as the data. Received: of {state.get('size')}")
         super().set_state(state)
-        self._pools.set_state(state["pools"])
+        try:
+            self._pools.set_state(state["pools"])
+        except KeyError as error:
+            raise ValueError(f"`state` must be of an object made with the same arguments. Received: one without {error}") from None
 
     def _classes(self, targets, classes):
         """Class ids and their number; None and 0 where there are none and none are needed."""
@@ -153,12 +158,11 @@ class ImportanceSampler(Chooser):
             return None, 0
         ids, count = found or class_ids(targets)  # which says why not
         count = count or int(ids.max()) + 1
-        if classes is None and count > max(1000, len(ids)):  # no ids, and they would make a huge table
+        largest = max(_CLASSES, len(ids))
+        if classes is None and count > largest:
             if not self.importance.needs_labels:
                 return None, 0
-            raise ValueError(
-                f"`y` must be class ids below max(1000, number of samples) = {max(1000, len(ids))}. Received: y={count - 1}"
-            )
+            raise ValueError(f"`y` must be class ids below max({_CLASSES}, number of samples) = {largest}. Received: y={count - 1}")
         return ids, count if classes is None else classes
 
     def _pool(self, size):

@@ -7,7 +7,7 @@ import h5py
 import keras
 import numpy as np
 
-from importance_sampling.structures import arrays_of, as_array, item_of, map_arrays, rows, standardized, take
+from importance_sampling.structures import arrays_of, as_array, as_scalar, item_of, map_arrays, rows, standardized, take
 from importance_sampling.types import Source
 
 
@@ -125,7 +125,7 @@ class ItemSource:
         if self._column is not None:
             others = {name: value for name, value in item.items() if name != self._column}
             item = others if len(others) > 1 else next(iter(others.values()))
-        pair = isinstance(item, tuple) and len(item) in (2, 3)
+        pair = self._column is None and isinstance(item, tuple) and len(item) in (2, 3)
         if self._targets is not None and not pair:
             item = (item, None)
         elif not pair:
@@ -133,7 +133,7 @@ class ItemSource:
                 "`x` must give samples as (x, y) or (x, y, sample_weight), or `y` must be given: all targets, or the name of a "
                 f"column. Received: {_kind(item)} for sample {i}"
             )
-        return map_arrays(np.asarray, item)
+        return map_arrays(as_scalar, item)
 
 
 class Part:

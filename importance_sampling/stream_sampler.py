@@ -16,6 +16,7 @@ class StreamSampler(Chooser):
         stream: a `BatchStream`.
         importance: one that needs no history of single samples.
         presample: B, the candidates of each draw.
+        whole_batches: whether uniform importance takes batches as they come, of any size, or always as many samples.
         k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
 
     `get_state` has what was learnt and the random generator, not the place in the stream.
@@ -24,11 +25,12 @@ class StreamSampler(Chooser):
         ValueError: the importance needs to know a sample when it comes again.
     """
 
-    def __init__(self, stream, importance, presample=None, **settings):
+    def __init__(self, stream, importance, presample=None, whole_batches=True, **settings):
         super().__init__(importance, **settings)
         check_pooling(presample, None)
         check_indexed(self.importance, stream.indexed)
         self.presample = presample
+        self._whole_batches = whole_batches
         self.stream = stream
         self._seen = 0
         self.build(stream.size, stream.classes)
@@ -71,12 +73,12 @@ class StreamSampler(Chooser):
         Raises:
             StopIteration: the stream has come to its end.
         """
-        if self.importance.of is None:
+        if self.importance.of is None and self._whole_batches:
             batch, indices = self.stream.next_batch()
-            batch_size = size = size_of(batch)
+            batch_size = size_of(batch)
         else:
-            batch, indices = self.stream.take(pool_size(self.presample, batch_size))
-            size = size_of(batch)
+            batch, indices = self.stream.take(pool_size(self.presample, batch_size) if self.importance.of else batch_size)
+        size = size_of(batch)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices
         self._seen += size
         return self.choose(pool_of(batch, self.labelled, indices), min(batch_size, size))

@@ -34,20 +34,25 @@ def item_of(items, i):
 
 
 def as_array(leaf):
-    """What NumPy makes of a tensor, a pandas object and the like; text gets a type of text.
+    """What NumPy makes of a tensor, a pandas object and the like. Text may be an array of objects, as TensorFlow gives it: the
+    types of text of NumPy drop zeros at the end of bytes.
 
     Raises:
         ValueError: it is no dense array with the samples along its first axis.
     """
     array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)  # a memory map stays one
-    if array.dtype == object and array.ndim and all(isinstance(one, (str, bytes)) for one in array.flat):
-        array = np.array(array.tolist())
-    if array.ndim == 0 or array.dtype == object:
+    text = array.dtype == object and all(isinstance(one, (str, bytes)) for one in array.flat)
+    if array.ndim == 0 or (array.dtype == object and not text):
         raise ValueError(
             "`x`, `y` and `sample_weight` must be dense arrays with the samples along their first axis, or nested structures of "
             f"them. Received: {type(leaf).__name__}"
         )
     return array
+
+
+def as_scalar(leaf):
+    """One number, text or array of a sample as an array, which may have no dimensions."""
+    return np.array(leaf, object) if isinstance(leaf, (str, bytes)) else np.asarray(leaf)
 
 
 def standardized(array):

@@ -10,7 +10,7 @@ from importance_sampling.dataset import ordered_dataset
 from importance_sampling.engine import DrawingEngine, Engine, joined
 from importance_sampling.inputs import by_class, refuse_with_batches, source_of, weighted_by_class
 from importance_sampling.replicas import check_divisible, replicas_of
-from importance_sampling.sampler import check_pooling
+from importance_sampling.sampler import check_batch_size, check_pooling
 from importance_sampling.sampler_of import classes_of, sampler_of, sampler_of_batches
 from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
@@ -151,6 +151,7 @@ class ImportanceTraining:
         if not self.model.compiled:
             raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
         replicas = replicas_of(self.model)
+        check_batch_size(1 if batch_size is None else batch_size)
         validation_split = 0.0 if validation_data is not None else validation_split
         class_weight = None if class_weight is None else dict(class_weight)
         data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
@@ -205,8 +206,8 @@ class ImportanceTraining:
         Raises:
             ValueError: it is no such state; from `fit`, where it is of other data or another importance.
         """
-        if set(state) != {"sampler", "fits"}:
-            raise ValueError(f"`state` must be what `get_state` returned. Received: {', '.join(map(str, state))}")
+        if not isinstance(state, dict) or set(state) != {"sampler", "fits"}:
+            raise ValueError(f"`state` must be what `get_state` returned. Received: {state!r:.60}")
         self._restored = state
 
     def _prepare(self, data, source, make, batch_size, steps_per_epoch, replicas):
@@ -214,8 +215,10 @@ class ImportanceTraining:
 
         Nothing of what was learnt is lost where anything is refused. Returns the batch size and the steps of an epoch.
         """
-        restored, self._restored = self._restored, None
-        kept = self._data is not None and restored is None and _same(data, self._data)
+        kept = self._data is not None and self._restored is None and _same(data, self._data)
+        if kept and source is not None:  # whose values may have changed
+            classes = self.sampler.read_from(source, classes_of(self.model, self.sampler.importance, source))
+            kept = classes == self.sampler.classes
         sampler = self.sampler if kept else make(np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
         batch_size = sampler.batch_size_of(batch_size)
         sampler.check_batch_size(batch_size)
@@ -223,10 +226,9 @@ class ImportanceTraining:
         if steps_per_epoch is not None and steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
         steps = sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
-        if kept and source is not None:
-            sampler.read_from(source, classes_of(self.model, sampler.importance, source))
         if not kept:
-            if restored is not None:
+            if self._restored is not None:
+                restored, self._restored = self._restored, None
                 sampler.set_state(restored["sampler"])
                 self._fits = int(restored["fits"]) - 1
             self.sampler, self._data = sampler, data

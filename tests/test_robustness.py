@@ -348,8 +348,8 @@ def test_the_sampler_alone_finds_out_too():
 
 
 def test_numbers_too_large_for_class_ids_are_refused():
-    with pytest.raises(ValueError, match=r"below max\(1000, number of samples\) = 1000. Received: y=3000"):
-        ImportanceSampler(ArraySource(np.zeros((40, 1)), np.arange(40) * 0 + 3000), "pcg")
+    with pytest.raises(ValueError, match=r"below max\(100000, number of samples\) = 100000. Received: y=300000"):
+        ImportanceSampler(ArraySource(np.zeros((40, 1)), np.arange(40) * 0 + 300_000), "pcg")
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -400,7 +400,7 @@ def test_states_of_other_data_or_importances_are_refused():
     training = ImportanceTraining(classifier(), "pcg", presample=32, seed=0)
     training.fit(X, Y, verbose=0)
     state = training.get_state()
-    with pytest.raises(ValueError, match="`state` must be what `get_state` returned. Received: a"):
+    with pytest.raises(ValueError, match="`state` must be what `get_state` returned. Received: "):
         training.set_state({"a": 1})
     training.set_state(state)
     with pytest.raises(ValueError, match="`state` must be of 60 samples, as the data. Received: of 96"):
@@ -487,3 +487,126 @@ def test_the_gradient_norm_reaches_an_importance_through_fit(own):
         means = [expected[c == Y].mean() for c in range(3)]
         np.testing.assert_allclose(training.sampler.importance.mean, means, rtol=0.1)
         assert not np.allclose(means, [-np.log(p[c == Y, c]).mean() for c in range(3)], rtol=0.2)
+
+
+def test_bytes_keep_the_zeros_at_their_end():
+    """Pictures and sound are read as bytes, to be decoded after the choice."""
+    raw = RNG.integers(0, 3, (32, 4)).astype(np.uint8)
+    expected, found = raw.sum(axis=1), []
+    items = [(row.tobytes(), int(row.sum())) for row in raw]
+    column = np.array([row.tobytes() for row in raw], object)
+
+    def decode(x, y):
+        return tf.ensure_shape(tf.cast(tf.io.decode_raw(x, tf.uint8), tf.float32), (4,)), y
+
+    keep = lambda draw, _: found.append((draw.indices, draw.read()[0].numpy().sum(axis=1)))  # noqa: E731
+    for data in (
+        dict(x=ItemSource(items), batch_size=8),
+        dict(x=column, y=expected, batch_size=8),
+        dict(x=tf.constant(column), y=expected, batch_size=8),
+        dict(x=tf.data.Dataset.from_tensor_slices((column, expected)).batch(8)),
+    ):
+        model = keras.Sequential([keras.Input((4,)), L.Dense(1)])
+        model.compile("sgd", "mse")
+        found.clear()
+        ImportanceTraining(model, "uniform", map=decode, on_step=keep).fit(**data, verbose=0)
+        for indices, sums in found:
+            np.testing.assert_array_equal(sums, expected[indices])
+        assert len(found) == 4
+
+
+def test_a_refused_fit_keeps_the_state_that_was_set():
+    first = ImportanceTraining(still(), "pcg", presample=32, seed=0)
+    first.fit(X, Y, batch_size=16, verbose=0)
+    draws = []
+    second = ImportanceTraining(still(), "pcg", presample=32, seed=0, on_step=lambda draw, _: draws.append(draw))
+    second.set_state(first.get_state())
+    with pytest.raises(ValueError, match="`presample` must be >= batch_size"):
+        second.fit(X, Y, batch_size=64, verbose=0)
+    second.fit(X, Y, batch_size=16, steps_per_epoch=1, verbose=0)
+    assert len(set(draws[0].candidate_scores)) == 3  # the means of the classes, not the 1 of a new one
+
+
+def test_after_an_interrupted_fit_others_train_the_model():
+    class Interrupted(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = classifier()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, callbacks=[ImportanceSampling(8), Interrupted()], verbose=0)
+    model.fit(X, Y, batch_size=32, callbacks=[ImportanceSampling(8)], verbose=0)
+    uniform(model).fit(X, Y, batch_size=32, verbose=0)
+    assert int(model.optimizer.iterations) == 6
+
+
+def test_looking_at_the_loss_leaves_no_trace_in_the_logs_of_its_outputs():
+    found = []
+    for callbacks in ([], [ImportanceSampling(16, "uniform")]):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, [L.Dense(1, name="a")(inputs), L.Dense(1, name="b")(inputs)])
+        model.compile("sgd", ["mse", "mse"], metrics=[["mae"], ["mae"]])
+        targets = [X[:, :1], 10 * X[:, 1:]]
+        found.append(model.fit(X, targets, batch_size=16, shuffle=False, callbacks=callbacks, verbose=0).history)
+    assert found[0] == {name: pytest.approx(values, rel=1e-5) for name, values in found[1].items()}
+
+
+def test_a_column_of_tuples_is_no_pair():
+    class Table:
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, key):
+            return np.zeros(20) if key == "label" else {"pair": (np.ones(2), np.zeros(3), 7.0), "label": 0.0}
+
+    x, _, weights = ItemSource(Table(), "label")[np.arange(2)]
+    assert [part.shape for part in x] == [(2, 2), (2, 3), (2,)] and weights is None
+
+
+@pytest.mark.parametrize("weights", [np.ones(30), np.ones(10), [np.ones(N)] * 2], ids=["long", "short", "nested"])
+def test_weights_beside_items_must_fit_them(weights):
+    class Items:
+        __len__ = lambda self: N  # noqa: E731
+        __getitem__ = lambda self, i: (X[i], Y[i])  # noqa: E731
+
+    with pytest.raises(ValueError, match=r"`sample_weight` must be an array of shape \(96,\) beside single samples"):
+        uniform(classifier()).fit(Items(), sample_weight=weights, verbose=0)
+
+
+def test_states_of_other_settings_are_refused():
+    for ours, theirs in ((dict(pools="permutation"), dict(pools="random")), (dict(smoothing="adaptive"), dict(smoothing=0.5))):
+        first, second = (ImportanceTraining(classifier(), "pcg", presample=32, **settings) for settings in (theirs, ours))
+        first.fit(X, Y, verbose=0)
+        second.set_state(first.get_state())
+        with pytest.raises(ValueError, match="`state` must be of an object made with the same arguments"):
+            second.fit(X, Y, verbose=0)
+
+
+def test_the_oracle_needs_a_model_of_any_batch_size():
+    model = keras.Sequential([keras.Input(batch_shape=(8, 2, 1)), L.GRU(2, stateful=True), L.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="`model` must take batches of any size, to score a pool. Received: batches of 8 only"):
+        ImportanceTraining(model, "oracle", presample=32).fit(X[:, :, None], Y, batch_size=8, verbose=0)
+
+
+@pytest.mark.parametrize("change", [lambda y: y + 0.5, lambda y: np.where(y == 0, 4, y)], ids=["numbers", "a new class"])
+def test_other_classes_in_the_same_array_start_anew(change):
+    y = Y.astype(np.float32)
+    model = keras.Sequential([keras.Input((2,)), L.Dense(5)])
+    model.compile("sgd", lambda t, p: keras.ops.square(keras.ops.reshape(t, (-1,)) - p[:, 0]))
+    training = ImportanceTraining(model, small_lstm(), presample=32, seed=0)
+    training.fit(X, y, batch_size=16, verbose=0)
+    sampler = training.sampler
+    y[:] = change(y)
+    training.fit(X, y, batch_size=16, verbose=0)
+    assert training.sampler is not sampler
+
+
+def test_class_weight_of_classes_below_zero():
+    y = 2.0 * (Y == 0) - 1
+    model = keras.Sequential([keras.Input((2,)), L.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.0), "hinge")
+    arguments = dict(x=X, y=y, class_weight={-1: 3.0, 1: 0.5}, batch_size=N, verbose=0)
+    expected = model.fit(**arguments).history["loss"]
+    assert uniform(model).fit(**arguments).history["loss"] == pytest.approx(expected, rel=1e-5)

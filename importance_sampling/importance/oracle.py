@@ -46,11 +46,19 @@ class Oracle:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
         self.of = score
+        self._model = model
         self._scorer = Scorer(model, score)
         self._batch_size = batch_size
 
     def build(self, size, classes, seed):
-        """There is nothing to build before the first pool is seen."""
+        """Nothing is built before the first pool is seen.
+
+        Raises:
+            ValueError: the model takes batches of one size only.
+        """
+        fixed = next((tensor.shape[0] for tensor in getattr(self._model, "inputs", None) or [] if tensor.shape[0]), None)
+        if fixed is not None:
+            raise ValueError(f"`model` must take batches of any size, to score a pool. Received: batches of {fixed} only")
 
     def score(self, pool):
         """Returns `(B,)` float32: the loss or gradient norm of every candidate, with `training=False`."""
