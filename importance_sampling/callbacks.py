@@ -19,13 +19,13 @@ class ImportanceSampling(Engine):
     """Importance sampling inside a plain `model.fit`: each batch of `fit` is the pool that the training batch is chosen from.
 
     Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever;
-    only for `"approx"` the place of the sample weights is taken by indices.
+    only where `size` is given, as `"approx"` needs it, the place of the sample weights is taken by indices.
     Give `fit` the size of the pool as its batch size, and the callback that of the training batch. An epoch then has
     `N / fit's batch size` updates.
 
-    The model is left as it was found, also after an exception, if this is the last of the callbacks: one that comes after it and
-    fails just before a step leaves the model with this callback's step for once. On the same model the callback goes on with
-    what it has learnt; take a new one for other data. On another model it starts anew.
+    The model is left as it was found, also after an exception. Give it as the last of the callbacks: of one that comes after it and
+    fails just before a step, this callback learns in the next `fit` only, whose first step then undoes what was left. On the same
+    model the callback goes on with what it has learnt; take a new one for other data. On another model it starts anew.
 
     Args:
         batch_size: b, how many samples of each batch of `fit` are trained on; at most fit's own batch size.
@@ -113,7 +113,7 @@ class ImportanceSampling(Engine):
                     f"`batch_size` of ImportanceSampling must be at most that of fit. Received: {self._batch_size} of {found}"
                 )
             check_targets(y)
-            self._prepare(take((x, y, own), slice(self._batch_size)))
+            self._step.prepare(*self._example(take((x, y, own), slice(self._batch_size)))[:2])
             self._prepared = True
         return self._chooser.choose(pool_of((x, y, own), self._chooser.labelled, indices), self._batch_size)
 

@@ -3,6 +3,8 @@
 `Model.fit` calls `model.train_function(iterator)` for every step. The engine puts a function of its own there just before,
 and that function first puts back what was there: between steps, and whatever exception ends them, the model is as it was
 found. The function gets the samples of the step, runs the model's own `train_step`, and gives the losses to the sampler.
+An exception of another callback, between the two, leaves the function there; the next `fit` resets `model.stop_training`, by
+which the function sees that its step is over, and puts back what was there.
 
 There are two ways of getting the samples: `DrawingEngine` lets a sampler draw them, and `fit` iterates over nothing but a
 look at their shapes; the callback `ImportanceSampling` chooses them out of the batch that `fit` brings.
@@ -116,16 +118,19 @@ class Engine(keras.callbacks.Callback):
     def _mapped(self, batch, rng):
         return batch if self._map is None else self._map(batch, rng)
 
-    def _prepare(self, batch):
-        """Finds out from a batch, before the first step, whether the model can be trained on such samples."""
-        check_targets(batch[1])
-        x, y, _ = self._mapped(batch, np.random.default_rng(0))
-        if self._map and isinstance(self._chooser.importance, Oracle) and _form(x) != _form(batch[0]):
+    def _example(self, batch):
+        """A batch as the model will see it, before the first step.
+
+        Raises:
+            ValueError: `map` makes of it what the importance cannot score.
+        """
+        example = self._mapped(batch, np.random.default_rng(0))
+        if self._map and isinstance(self._chooser.importance, Oracle) and _form(example[0]) != _form(batch[0]):
             raise ValueError(
                 "`map` must keep the shape and type of x for an importance that scores by the model, which sees the samples "
-                f"without it. Received: {_form(x)} for {_form(batch[0])}"
+                f"without it. Received: {_form(example[0])} for {_form(batch[0])}"
             )
-        self._step.prepare(x, y)
+        return example
 
 
 class DrawingEngine(Engine):
@@ -147,13 +152,20 @@ class DrawingEngine(Engine):
         self._steps_per_epoch = steps_per_epoch
 
     def dataset(self):
-        """What `fit` iterates over: it takes the shapes of a batch from there, to build the model, and no batch at all."""
-        batch = self._mapped(self._chooser.example(self._batch_size), np.random.default_rng(0))
-        return endless_dataset(batch)
+        """What `fit` iterates over: it takes the shapes of a batch from there, to build the model, and no batch at all.
+
+        Raises:
+            ValueError: the first samples cannot be trained on.
+        """
+        first = self._chooser.example(self._batch_size)
+        check_targets(first[1])
+        self._first = self._example(first)
+        return endless_dataset(self._first)
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        self._prepare(self._chooser.example(self._batch_size))
+        x, y, _ = self._first
+        self._step.prepare(x, y)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._left = self._steps_per_epoch
@@ -199,11 +211,12 @@ def _unweighted(values, draw):
 def joined(callbacks, engine):
     """The user's callbacks and the engine, last, so that no other comes between it and the step; a `CallbackList` gets it only
     for the time of the context."""
-    given = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else keras.tree.flatten(callbacks)
+    a_list = isinstance(callbacks, keras.callbacks.CallbackList)
+    given = callbacks.callbacks if a_list else [] if callbacks is None else keras.tree.flatten(callbacks)
     if any(isinstance(callback, Engine) for callback in given):
         raise ValueError("`callbacks` must have no ImportanceSampling: ImportanceTraining chooses already. Received: one")
-    if not isinstance(callbacks, keras.callbacks.CallbackList):
-        yield [*([] if callbacks is None else keras.tree.flatten(callbacks)), engine]
+    if not a_list:
+        yield [*given, engine]
         return
     callbacks.callbacks.append(engine)
     try:

@@ -14,7 +14,8 @@ def replicas_of(model):
     """The number of replicas.
 
     Raises:
-        ValueError: the model is under a strategy that Keras's own `fit` does not run under, or `fit` would not run here.
+        ValueError: the model is under a strategy that Keras's own `fit` does not run under, or that nobody has tried; or `fit` is
+            called inside of its scope.
     """
     strategy = model.distribute_strategy
     replicas = strategy.num_replicas_in_sync
@@ -24,8 +25,8 @@ def replicas_of(model):
         raise ValueError("`fit` must be called outside of `strategy.scope()`. Received: a call inside")
     if not isinstance(strategy, tf.distribute.MirroredStrategy):
         raise ValueError(
-            "`model` must be on one device or under tf.distribute.MirroredStrategy: the `fit` of Keras 3 itself fails under other "
-            f"strategies. Received: {type(strategy).__name__} with {replicas} replicas"
+            "`model` must be on one device or under tf.distribute.MirroredStrategy: the `fit` of Keras 3 itself fails under "
+            f"MultiWorkerMirroredStrategy, others are untested. Received: {type(strategy).__name__} with {replicas} replicas"
         )
     if model.jit_compile:
         raise ValueError(

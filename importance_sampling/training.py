@@ -127,9 +127,9 @@ class ImportanceTraining:
 
         Args:
             x: inputs: an array `(N, ...)` in memory or on disk (NumPy, memory map, HDF5, tensor, pandas), a nested structure of
-                them, or an object that gives one sample at a time by `__len__` and `__getitem__`. Or batches with their
-                targets: a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator, which "oracle", "gnorm", "pcg" and
-                "uniform" choose from; `Indexed` batches serve "approx" too.
+                them, an object that gives one sample at a time by `__len__` and `__getitem__`, or an `ArraySource` or `ItemSource`
+                of these. Or batches with their targets: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a loader or a generator,
+                which "oracle", "gnorm", "pcg" and "uniform" choose from; `Indexed` batches serve "approx" too.
             y: targets, likewise; None where `x` gives them.
             batch_size: b; 32 by default, and that of the batches where `x` gives batches. It must not exceed the presample.
             shuffle: False takes the candidates in the order of the data.

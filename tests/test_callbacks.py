@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import LSTM, ImportanceSampling, PerClassGaussian, with_indices
+from tests.checks import ENDINGS, assert_plain_fit_goes_on, assert_refused, ended_by
+from tests.data import Batches
 from tests.models import classifier
-from tests.test_inputs import Batches
-from tests.test_training import Failing
 
 
 def choices(callback):
@@ -32,7 +32,7 @@ def test_any_pipeline_trains_on_the_samples_chosen_from_its_batches(blobs, kind,
     data = {
         "arrays": lambda: dict(x=x, y=y, batch_size=40),
         "tf.data": lambda: dict(x=tf.data.Dataset.from_tensor_slices((x, y)).batch(40)),
-        "PyDataset": lambda: dict(x=Batches(x, y)),
+        "PyDataset": lambda: dict(x=Batches(x, y, 20)),
         "generator": lambda: dict(x=((x[:40], y[:40]) for _ in range(9)), steps_per_epoch=3),
     }[kind]()
     model = classifier(metrics=["accuracy"])
@@ -104,25 +104,18 @@ def test_a_last_batch_smaller_than_the_choice_is_drawn_from_with_repetition(blob
     assert [(len(pool), len(draw)) for pool, draw in seen] == [(50, 20), (50, 20), (10, 20)]
 
 
-@pytest.mark.parametrize("error", [None, RuntimeError("on purpose"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", ENDINGS)
 @pytest.mark.parametrize("fitted_before", [False, True])
 def test_the_model_is_left_as_it_was_found(blobs, error, fitted_before):
     x, y = blobs
     model = classifier()
     if fitted_before:
         model.fit(x, y, verbose=0)
-    found = model.train_function
-    callbacks = [ImportanceSampling(batch_size=10, seed=0), *([Failing(error)] if error else [])]
-    if error is None:
-        model.fit(x, y, batch_size=50, callbacks=callbacks, verbose=0)
-    else:
-        with pytest.raises(type(error)):
-            model.fit(x, y, batch_size=50, callbacks=callbacks, verbose=0)
-    assert model.train_function is found if fitted_before else "importance_sampling" not in model.train_function.__module__
-    assert "compute_loss" not in vars(model)
-    before = int(model.optimizer.iterations)
-    model.fit(x, y, batch_size=100, verbose=0)
-    assert int(model.optimizer.iterations) == before + 3
+    found, callback = model.train_function, ImportanceSampling(batch_size=10, seed=0)
+    ended_by(error, lambda others: model.fit(x, y, batch_size=50, callbacks=[callback, *others], verbose=0))
+    if fitted_before:
+        assert model.train_function is found
+    assert_plain_fit_goes_on(model, x, y)
 
 
 def test_an_error_inside_the_step_leaves_the_model_too(blobs):
@@ -209,8 +202,5 @@ def test_bad_settings_are_refused_at_once(arguments, text):
 )
 def test_bad_data_are_refused_before_the_first_step(arguments, text):
     model = classifier()
-    before = model.get_weights()
-    with pytest.raises(ValueError, match=text):
-        model.fit(X, Y, batch_size=30, callbacks=[ImportanceSampling(**arguments)], verbose=0)
-    for ours, theirs in zip(model.get_weights(), before):
-        np.testing.assert_array_equal(ours, theirs)
+    callback = ImportanceSampling(**arguments)
+    assert_refused(model, lambda: model.fit(X, Y, batch_size=30, callbacks=[callback], verbose=0), text)

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, Indexed, with_indices
 from importance_sampling.structures import take
+from tests.checks import assert_refused
+from tests.data import Batches, Items, Loader, Table, frames, generator, memory_map, on_disk
 from tests.kinds import KINDS, LABELS, TARGET, WITH_CLASSES, N, X, compiled, dense
-from tests.test_inputs import Items, frames, memory_map, on_disk
 
 B, POOL = 8, 24
 # whose loss of one sample alone, with training=False, is not its loss in the first batch
@@ -88,50 +89,6 @@ def test_compiling_changes_nothing_in_the_history(importance, compiling):
         (losses, count), (others, other_count) = (kept.losses.window(np.arange(N)) for kept in (own, other))
         np.testing.assert_array_equal(count, other_count)
         np.testing.assert_allclose(losses, others, rtol=1e-4)
-
-
-class Table:
-    """Rows of dictionaries, with whole columns by name, as data sets of other libraries give them."""
-
-    def __init__(self, x, y):
-        self.columns = {"x": x, "target": y}
-
-    def __len__(self):
-        return N
-
-    def __getitem__(self, key):
-        return self.columns[key] if isinstance(key, str) else {name: column[key] for name, column in self.columns.items()}
-
-
-class Batches(keras.utils.PyDataset):
-    def __init__(self, x, y, size, **settings):
-        super().__init__(**settings)
-        self.x, self.y, self.size = x, y, size
-
-    def __len__(self):
-        return N // self.size
-
-    def __getitem__(self, i):
-        part = slice(i * self.size, (i + 1) * self.size)
-        return self.x[part], self.y[part]
-
-
-class Loader:
-    """Gives batches as lists, again and again."""
-
-    def __init__(self, x, y, size):
-        self.batches = Batches(x, y, size)
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __iter__(self):
-        return (list(self.batches[i]) for i in range(len(self)))
-
-
-def generator(x, y, size):
-    while True:
-        yield from map(tuple, Loader(x, y, size))
 
 
 def slices(x, y):
@@ -241,11 +198,3 @@ def loss_of(model, x, y):
 
 def names_of_metrics(model):
     return [name for name in model.get_metrics_result() if name != "loss"]
-
-
-def assert_refused(model, fit, sentence):
-    before = model.get_weights()
-    with pytest.raises(ValueError, match=sentence):
-        fit()
-    for ours, theirs in zip(model.get_weights(), before):
-        np.testing.assert_array_equal(ours, theirs)

@@ -141,9 +141,11 @@ def test_callbacks_of_keras(data, tmp_path, name):
     folders = [tmp_path / "plain", tmp_path / "importance"]
     for folder in folders:
         folder.mkdir()
-    arguments = lambda x, y: dict(validation_data=held_out(x, y), epochs=3)  # noqa: E731
+    broken = np.where(np.arange(N)[:, None] < N / 2, 0, np.nan) if name == "TerminateOnNaN" else 0  # from the fourth batch on
+    arguments = lambda x, y: dict(x=x + broken, validation_data=held_out(x, y), epochs=3)  # noqa: E731
     theirs, ours = both(data, arguments, lambda where: [CALLBACKS[name](folders[where])])
     assert_same(theirs, ours)
+    assert ours["updates"] == {"TerminateOnNaN": 4, "EarlyStopping": 12}.get(name, 18)
     names = [sorted(re.sub(r"\d{6,}.*", "", str(path.relative_to(f))) for path in f.rglob("*")) for f in folders]
     assert names[0] == names[1]
     if name == "CSVLogger":

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from importance_sampling import ImportanceSampling, ImportanceTraining, with_indices
 from importance_sampling.probe import loss_form
+from tests.checks import assert_refused
 from tests.models import L, classifier, small_lstm
 
 DEVICES = ["CPU:0", "CPU:1"]  # virtual, see conftest.py
@@ -161,15 +162,10 @@ def test_what_a_strategy_does_not_take_is_refused(blobs, strategy, how):
 
     with strategy.scope():
         model, with_xla = classifier(), classifier(jit_compile=True)
-    before = model.get_weights()
-    with pytest.raises(ValueError, match="`batch_size` must be a multiple of the 2 replicas. Received: batch_size=15"):
-        fit(model, 15)
-    with pytest.raises(ValueError, match=r"`fit` must be called outside of `strategy.scope\(\)`"), strategy.scope():
-        fit(model)
-    with pytest.raises(ValueError, match="`jit_compile` must be False or 'auto' under a strategy"):
-        fit(with_xla)
-    for ours, theirs in zip(model.get_weights(), before):
-        np.testing.assert_array_equal(ours, theirs)
+    assert_refused(model, lambda: fit(model, 15), "`batch_size` must be a multiple of the 2 replicas. Received: batch_size=15")
+    assert_refused(with_xla, lambda: fit(with_xla), "`jit_compile` must be False or 'auto' under a strategy")
+    with strategy.scope():
+        assert_refused(model, lambda: fit(model), r"`fit` must be called outside of `strategy.scope\(\)`")
 
 
 def test_plain_keras_fails_with_xla_on_two_replicas(blobs, strategy):

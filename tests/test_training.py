@@ -1,5 +1,7 @@
 """`ImportanceTraining.fit` against plain Keras."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from importance_sampling import (
     ImportanceTraining,
     Oracle,
 )
+from tests.checks import ENDINGS, assert_equal_weights, assert_plain_fit_goes_on, assert_refused, ended_by
 from tests.models import L, classifier, digits_classifier, small_lstm
 
 
@@ -27,11 +30,6 @@ def recorded(training):
 
     training._prepare = prepared
     return draws
-
-
-def assert_same_weights(model, other):
-    for ours, theirs in zip(model.get_weights(), other.get_weights()):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("importance", ["uniform", "pcg", "approx", "oracle"])
@@ -63,9 +61,9 @@ def test_the_same_seed_gives_the_same_training_bit_for_bit(mnist, importance):
         own = LSTM(history=3, units=4) if importance == "approx" else importance
         training = ImportanceTraining(models[-1], own, presample=128, seed=seed)
         training.fit(x, y, batch_size=32, steps_per_epoch=15, epochs=2, verbose=0)
-    assert_same_weights(models[0], models[1])
+    assert_equal_weights(models[0], models[1].get_weights())
     with pytest.raises(AssertionError):
-        assert_same_weights(models[0], models[2])
+        assert_equal_weights(models[0], models[2].get_weights())
 
 
 def test_the_sampler_is_told_the_losses_of_its_draws(blobs):
@@ -121,18 +119,6 @@ def test_callbacks_history_and_updates_are_those_of_model_fit(blobs, compiling):
         results.append((recorder.calls, list(history.history), history.params, int(model.optimizer.iterations)))
     theirs, ours = results
     assert ours == theirs
-
-
-def test_steps_per_execution_loses_no_losses(blobs):
-    x, y = blobs
-    seen = []
-    for steps in (1, 4):
-        keras.utils.set_random_seed(0)
-        training = ImportanceTraining(classifier(steps_per_execution=steps), small_lstm(), presample=60, seed=0)
-        training.fit(x, y, batch_size=20, epochs=2, verbose=0)
-        seen.append(training.sampler.importance.losses.window(np.arange(300)))
-    np.testing.assert_array_equal(seen[0][1], seen[1][1])
-    np.testing.assert_allclose(seen[0][0], seen[1][0], rtol=1e-4)
 
 
 def test_validation_split_is_the_last_slice_and_is_not_drawn_from(blobs):
@@ -223,38 +209,19 @@ def test_a_model_compiled_again_is_trained_with_its_new_loss(blobs):
     assert training.fit(x, y, batch_size=32, verbose=0).history["loss"] == [pytest.approx(7.0, rel=0.2)]
 
 
-class Failing(keras.callbacks.Callback):
-    def __init__(self, error):
-        super().__init__()
-        self.error = error
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 2:
-            raise self.error
-
-
-@pytest.mark.parametrize("error", [None, RuntimeError("on purpose"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", ENDINGS)
 @pytest.mark.parametrize("fitted_before", [False, True])
 def test_the_model_is_left_as_it_was_found(blobs, error, fitted_before):
-    import threading
-
     x, y = blobs
     model = classifier()
     if fitted_before:
         model.fit(x, y, verbose=0)
     attributes, threads = set(vars(model)), threading.active_count()
     training = ImportanceTraining(model, "pcg", presample=64, seed=0)
-    if error is None:
-        training.fit(x, y, verbose=0)
-    else:
-        with pytest.raises(type(error)):
-            training.fit(x, y, callbacks=[Failing(error)], verbose=0)
+    ended_by(error, lambda callbacks: training.fit(x, y, callbacks=callbacks, verbose=0))
     assert set(vars(model)) ^ attributes <= {"history", "_eval_epoch_iterator"}  # which `fit` of Keras sets itself
-    assert "importance_sampling" not in getattr(model.train_function, "__module__", "")
     assert threading.active_count() <= threads + (0 if fitted_before else 1)  # TensorFlow keeps one of its own
-    before = int(model.optimizer.iterations)
-    model.fit(x, y, batch_size=100, verbose=0)
-    assert int(model.optimizer.iterations) == before + 3
+    assert_plain_fit_goes_on(model, x, y)
 
 
 def test_a_callback_list_is_taken_and_given_back(blobs):
@@ -398,11 +365,8 @@ def test_something_that_is_no_model_is_refused():
 )
 def test_bad_data_are_refused_before_the_first_step(importance, arguments, text):
     model = classifier()
-    before = model.get_weights()
-    with pytest.raises(ValueError, match=text):
-        ImportanceTraining(model, importance, presample=12).fit(**{"batch_size": 5, "verbose": 0, **arguments})
-    for ours, theirs in zip(model.get_weights(), before):
-        np.testing.assert_array_equal(ours, theirs)
+    training = ImportanceTraining(model, importance, presample=12)
+    assert_refused(model, lambda: training.fit(**{"batch_size": 5, "verbose": 0, **arguments}), text)
 
 
 def test_a_model_that_is_not_compiled_is_refused():
@@ -414,9 +378,6 @@ def test_a_model_that_is_not_compiled_is_refused():
 @pytest.mark.parametrize("importance", ["uniform", "oracle", "pcg"])
 def test_a_loss_without_value_for_each_sample_is_refused_before_the_first_step(importance):
     model = classifier(loss=lambda t, p: keras.ops.mean(keras.ops.square(keras.ops.cast(t, "float32") - p[:, 0])))
-    before = model.get_weights()
-    with pytest.raises(ValueError, match="must have a value for each sample"):
-        ImportanceTraining(model, importance, presample=12).fit(X, Y, batch_size=5, verbose=0)
-    for ours, theirs in zip(model.get_weights(), before):
-        np.testing.assert_array_equal(ours, theirs)
+    training = ImportanceTraining(model, importance, presample=12)
+    assert_refused(model, lambda: training.fit(X, Y, batch_size=5, verbose=0), "must have a value for each sample")
     assert "compute_loss" not in vars(model)
