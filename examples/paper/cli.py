@@ -12,6 +12,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -33,11 +34,12 @@ def arguments(argv):
     parser.add_argument("--learning-rate", nargs="+", type=float, default=[1e-3], help="the paper's grid is 0.001 to 0.01")
     parser.add_argument("--steps", type=int, help="mini-batches in an epoch, for a quick look; the paper's by default")
     parser.add_argument("--limit", type=int, help="only the first images or sentences, for a quick look")
+    parser.add_argument("--threads", type=int, help="of TensorFlow; one for each core by default")
     parser.add_argument("--variance", type=int, default=0, help="draws to estimate the variance of the gradient from, 0 for none")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results files")
     parser.add_argument("--checkpoints", type=Path, default=Path("build/paper"), help="folder of what unfinished runs go on from")
     chosen = parser.parse_args(argv)
-    for name in ("epochs", "steps", "limit"):
+    for name in ("epochs", "steps", "limit", "threads"):
         value = getattr(chosen, name)
         if value is not None and value < 1:
             parser.error(f"--{name} must be >= 1. Received: {value}")
@@ -53,7 +55,8 @@ def settings_of(chosen):
     experiment = EXPERIMENTS[chosen.experiment]
     for seed, rate, method in itertools.product(chosen.seeds, chosen.learning_rate, chosen.methods):
         for k in [1.0] if method == "uniform" else chosen.k:
-            yield Settings(chosen.experiment, method, k, seed, rate, steps=chosen.steps or experiment.steps, limit=chosen.limit)
+            steps = chosen.steps or experiment.steps
+            yield Settings(chosen.experiment, method, k, seed, rate, steps=steps, limit=chosen.limit, threads=chosen.threads)
 
 
 def main(argv=None):
@@ -62,6 +65,9 @@ def main(argv=None):
     console = Console()
     experiment = EXPERIMENTS[chosen.experiment]
     epochs = chosen.epochs or (experiment.epochs if chosen.scale == "full" else experiment.cpu_epochs)
+    if chosen.threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(chosen.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(chosen.threads)
     try:
         results = [Results(settings, chosen.results, chosen.checkpoints) for settings in settings_of(chosen)]
         data = experiment.data(chosen.limit)

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import platform
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +29,10 @@ class OtherSettings(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides what a run comes to; `limit` keeps the first samples only, for a quick look."""
+    """All that decides what a run comes to, and how long it takes.
+
+    `limit` keeps the first samples only, for a quick look; `threads` are those of TensorFlow, None for one for each core.
+    """
 
     experiment: str
     method: str
@@ -39,6 +43,7 @@ class Settings:
     presample: int = 1024
     steps: int = 300
     limit: int | None = None
+    threads: int | None = None
 
     @property
     def name(self):
@@ -206,7 +211,14 @@ class _Evaluations(keras.callbacks.Callback):
         super().__init__()
         self._results, self._training, self._recorder = results, training, recorder
         self._data, self._variance = data, variance
-        self._before = results.lines[-1]["seconds"] if results.lines else 0.0
+        last = results.lines[-1] if results.lines else {"seconds": 0.0, "cpu_seconds": 0.0}
+        self._seconds, self._cpu_seconds = last["seconds"], last["cpu_seconds"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = time.process_time()
+
+    def on_test_begin(self, logs=None):
+        self._cpu_seconds += time.process_time() - self._began
 
     def on_epoch_end(self, epoch, logs=None):
         experiment, settings = EXPERIMENTS[self._results.settings.experiment], self._results.settings
@@ -215,7 +227,8 @@ class _Evaluations(keras.callbacks.Callback):
         line = {
             "epoch": epoch + 1,
             "step": (epoch + 1) * settings.steps,
-            "seconds": round(self._before + sum(seconds.values()), 3),
+            "seconds": round(self._seconds + sum(seconds.values()), 3),
+            "cpu_seconds": round(self._cpu_seconds, 3),
             "sampler_share": _short((seconds["draw"] + seconds["update"]) / sum(seconds.values())),
             experiment.measure: _short(experiment.measured(logs["val_loss"], logs["val_accuracy"])),
             "test_loss": _short(logs["val_loss"]),
