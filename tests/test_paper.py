@@ -132,7 +132,7 @@ def without_times(line):
 
 @pytest.mark.parametrize("method", ["uniform", "approx"])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, method):
-    command = ["mnist", "--methods", method, "--k", "0.5", "--steps", "12"]
+    command = ["mnist", "--methods", method, "--k", "0.5", "--seeds", "0", "--steps", "12"]
     folders = lambda name: ["--results", str(tmp_path / name), "--checkpoints", str(tmp_path / f"{name}-kept")]  # noqa: E731
     assert cli.main([*command, "--epochs", "4", *folders("whole")]) == 0
     assert cli.main([*command, "--epochs", "2", *folders("parts")]) == 0
@@ -164,10 +164,10 @@ def test_a_line_that_was_not_written_any_more_is_written_first(small, tmp_path):
 
 def test_results_of_other_settings_are_not_appended_to(small, tmp_path, capsys):
     folders = ["--results", str(tmp_path / "results"), "--checkpoints", str(tmp_path / "kept")]
-    assert cli.main(["mnist", "--methods", "uniform", "--epochs", "1", "--steps", "2", *folders]) == 0
+    assert cli.main(["mnist", "--methods", "uniform", "--seeds", "0", "--epochs", "1", "--steps", "2", *folders]) == 0
     (path,) = (tmp_path / "results").glob("*.jsonl")
     before = path.read_text()
-    assert cli.main(["mnist", "--methods", "uniform", "--epochs", "1", "--steps", "3", *folders]) == 1
+    assert cli.main(["mnist", "--methods", "uniform", "--seeds", "0", "--epochs", "1", "--steps", "3", *folders]) == 1
     assert "Received: other steps" in capsys.readouterr().out.replace("\n", " ")
     assert path.read_text() == before
     with pytest.raises(OtherSettings, match="must be removed to start anew"):
@@ -184,7 +184,7 @@ def test_ctrl_c_keeps_what_is_done_and_tells_the_command(small, tmp_path, capsys
 
     end = runs._Evaluations.on_epoch_end
     monkeypatch.setattr(runs._Evaluations, "on_epoch_end", interrupted)
-    command = ["mnist", "--methods", "pcg", "--k", "0.5", "--epochs", "3", "--steps", "2"]
+    command = ["mnist", "--methods", "pcg", "--k", "0.5", "--seeds", "0", "--epochs", "3", "--steps", "2"]
     command += ["--results", str(tmp_path / "results"), "--checkpoints", str(tmp_path / "kept")]
     assert cli.main(command) == 130
     assert "To go on: python -m examples.paper mnist --methods pcg --k 0.5" in " ".join(capsys.readouterr().out.split())

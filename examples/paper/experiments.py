@@ -21,7 +21,11 @@ class Experiment:
         network: makes it.
         steps: mini-batches in an epoch, by the paper's definition.
         epochs: the epochs of the paper.
-        cpu_epochs: those that two CPU cores manage in about an hour or two a run.
+        cpu_epochs: those that a CPU core manages in an hour or two a run, four with the oracle.
+        runs: method and k of what is run when nothing else is asked for.
+        seeds: of these runs.
+        learning_rate: of Adam. The paper takes the best of a grid for uniform sampling: `python -m examples.paper mnist --grid`.
+        grid_epochs: epochs for which each rate of the grid is tried.
         table: the epochs of Table 1.
         smoothing: of the scores; a function, since it has state.
         drop_at: step at which the learning rate is divided by 10, or None.
@@ -35,6 +39,10 @@ class Experiment:
     steps: int
     epochs: int
     cpu_epochs: int
+    runs: tuple[tuple[str, float], ...]
+    seeds: tuple[int, ...]
+    learning_rate: float
+    grid_epochs: int
     table: tuple[int, ...]
     smoothing: Callable[[], Any]
     drop_at: int | None = None
@@ -63,6 +71,10 @@ EXPERIMENTS = {
         steps=300,
         epochs=20,
         cpu_epochs=20,
+        runs=(("uniform", 1.0), ("approx", 0.5), ("approx", 1.0), ("oracle", 0.5), ("oracle", 1.0)),
+        seeds=(0, 1, 2),
+        learning_rate=1e-3,
+        grid_epochs=3,
         table=(5, 10, 20),
         smoothing=lambda: adaptive(0.5),  # section 4.1 names none: that of section 3.3.1, as in section 4.2
         sorted_losses=True,
@@ -74,6 +86,10 @@ EXPERIMENTS = {
         steps=300,
         epochs=167,
         cpu_epochs=10,
+        runs=(("uniform", 1.0), ("approx", 0.5), ("oracle", 0.5)),
+        seeds=(0,),
+        learning_rate=1e-3,
+        grid_epochs=1,
         table=(50, 100, 150),
         smoothing=lambda: adaptive(0.5),
         drop_at=35_000,
@@ -85,9 +101,14 @@ EXPERIMENTS = {
         steps=2_000,
         epochs=50,
         cpu_epochs=10,
+        runs=(("uniform", 1.0), ("approx", 0.5), ("pcg", 0.5), ("oracle", 0.5), ("oracle", 1.0)),
+        seeds=(0,),
+        learning_rate=1e-3,
+        grid_epochs=1,
         table=(10, 30, 50),
         smoothing=lambda: additive(0.5),
         measure="perplexity",
     ),
 }
+GRID = tuple(thousandth / 1000 for thousandth in range(1, 11))  # of learning rates, section 4
 METHODS = ("uniform", "oracle", "approx", "pcg")

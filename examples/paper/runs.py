@@ -106,7 +106,7 @@ class Results:
         self.lines.append(line)
         kept = {"sampler": state, "lines": self.lines, "model": [v.numpy() for v in _variables(model)]}
         path = self._checkpoint / f"epoch-{line['epoch']}"
-        _replace(path, pickle.dumps(kept))
+        replace_file(path, pickle.dumps(kept))
         self._write()
         for other in self._checkpoint.iterdir():
             if other != path:
@@ -120,17 +120,21 @@ class Results:
             )
 
     def _write(self):
-        versions = {
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "importance_sampling": importance_sampling.__version__,
-        }
-        first = {"settings": asdict(self.settings), "versions": versions, "cores": os.cpu_count()}
-        _replace(self.path, "".join(json.dumps(line) + "\n" for line in (first, *self.lines)).encode())
+        first = {"settings": asdict(self.settings), "versions": versions(), "cores": os.cpu_count()}
+        replace_file(self.path, "".join(json.dumps(line) + "\n" for line in (first, *self.lines)).encode())
 
 
-def _replace(path, content):
+def versions():
+    """Of all that the results depend on."""
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "importance_sampling": importance_sampling.__version__,
+    }
+
+
+def replace_file(path, content):
     """Writes a file as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
@@ -154,11 +158,13 @@ def run(results, data, epochs, variance=0, tick=lambda: None):
         variance: from how many draws the variance of the weighted batch gradient is estimated at each evaluation; 0 for none.
         tick: called after each step.
     """
+    if results.epochs >= epochs:
+        return
     settings, experiment = results.settings, EXPERIMENTS[results.settings.experiment]
     keras.utils.set_random_seed(settings.seed)
     model = experiment.compiled(settings.learning_rate)
     restored = results.load(model)
-    if results.epochs >= epochs:
+    if results.epochs >= epochs:  # the checkpoint was ahead of the file
         return
     recorder = _Recorder(tick)
     training = ImportanceTraining(
@@ -201,7 +207,7 @@ class _Recorder:
     def take(self):
         parts = [self._losses[i : i + EACH] for i in range(0, len(self._losses), EACH)]
         self._losses = []
-        return [_short(np.mean(part)) for part in parts], [_short(np.std(part)) for part in parts]
+        return [short(np.mean(part)) for part in parts], [short(np.std(part)) for part in parts]
 
 
 class _Evaluations(keras.callbacks.Callback):
@@ -229,9 +235,9 @@ class _Evaluations(keras.callbacks.Callback):
             "step": (epoch + 1) * settings.steps,
             "seconds": round(self._seconds + sum(seconds.values()), 3),
             "cpu_seconds": round(self._cpu_seconds, 3),
-            "sampler_share": _short((seconds["draw"] + seconds["update"]) / sum(seconds.values())),
-            experiment.measure: _short(experiment.measured(logs["val_loss"], logs["val_accuracy"])),
-            "test_loss": _short(logs["val_loss"]),
+            "sampler_share": short((seconds["draw"] + seconds["update"]) / sum(seconds.values())),
+            experiment.measure: short(experiment.measured(logs["val_loss"], logs["val_accuracy"])),
+            "test_loss": short(logs["val_loss"]),
             "losses": means,
             "deviations": deviations,
         }
@@ -265,7 +271,7 @@ def gradient_variance(model, sampler, batch_size, draws):
             flat = gradient(x, y, weights).numpy().astype(np.float64)
             total, squares = total + flat, squares + flat @ flat
         mean = total / draws
-        found.append(_short((squares - draws * mean @ mean) / (draws - 1)))
+        found.append(short((squares - draws * mean @ mean) / (draws - 1)))
     sampler.set_state(state)
     return found
 
@@ -288,9 +294,9 @@ def sample_losses(model, source, quantiles=500, batch_size=500, most=60_000):
     for part in np.split(np.arange(min(len(source), most)), np.arange(batch_size, min(len(source), most), batch_size)):
         x, y, _ = source[part]
         each.append(keras.losses.sparse_categorical_crossentropy(y, model(x, training=False)).numpy())
-    return [_short(loss) for loss in np.quantile(np.concatenate(each), np.linspace(0, 1, quantiles))]
+    return [short(loss) for loss in np.quantile(np.concatenate(each), np.linspace(0, 1, quantiles))]
 
 
-def _short(number):
+def short(number):
     """Four digits are enough for a plot."""
     return float(f"{number:.4g}")

@@ -1,0 +1,126 @@
+"""Loss and exact gradient norm of single samples during training (appendix A.2, figure 4).
+
+    python -m examples.paper.norms mnist cifar10 ptb
+
+Writes one line into `<experiment>-norms.jsonl` in the folder of the results files. Dropout is off for both, and batch
+normalisation uses its moving statistics, as when samples are scored: else there is no gradient of a single sample.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import track
+from scipy.stats import spearmanr
+
+from examples.datasets import DataUnavailable
+from examples.paper.cli import RESULTS
+from examples.paper.experiments import EXPERIMENTS
+from examples.paper.runs import replace_file, short, versions
+from importance_sampling import ArraySource, ItemSource
+
+SAMPLES = 20_000
+WINDOW = 50  # samples of the moving average
+POINTS = 500  # of the curve that are kept
+
+
+def gradient_norms(model):
+    """A function of a batch `(x, y)` that returns `(losses, norms)`, `(B,)` each, one sample at a time.
+
+    The norm is that of the gradient of the sample's own loss with respect to all trainable weights. Exact, and as slow as that.
+    """
+
+    def of_one(sample):
+        x, y = sample
+        with tf.GradientTape() as tape:
+            loss = keras.losses.sparse_categorical_crossentropy(y[None], model(x[None], training=False))[0]
+        gradients = tape.gradient(loss, [w.value for w in model.trainable_variables])
+        # an embedding's gradient is given in slices, one for each word that occurs, and a word can occur twice
+        return loss, tf.linalg.global_norm([tf.convert_to_tensor(gradient) for gradient in gradients])
+
+    @tf.function(reduce_retracing=True)
+    def of_batch(x, y):
+        return tf.map_fn(of_one, (x, y), fn_output_signature=(tf.float32, tf.float32), parallel_iterations=1)
+
+    return of_batch
+
+
+def measured(model, source, samples, seed=0, batch_size=128):
+    """Trains uniformly, and takes loss and gradient norm of each sample just before the step that it is in.
+
+    Returns:
+        losses and norms of the first samples, at least `samples`, in whole batches: `(steps, batch_size)` each.
+    """
+    norms_of, losses, norms = gradient_norms(model), [], []
+    order, steps = np.random.default_rng(seed).permutation(len(source)), -(-samples // batch_size)
+    for step in track(range(steps), model.name):
+        x, y, _ = source[np.take(order, np.arange(step * batch_size, (step + 1) * batch_size), mode="wrap")]
+        for kept, values in zip((losses, norms), norms_of(x, y)):
+            kept.append(values.numpy())
+        model.train_on_batch(x, y)
+    return np.stack(losses), np.stack(norms)
+
+
+def summary(losses, norms, samples=SAMPLES):
+    """What figure 4 shows: the losses in the order of the norms, each divided by the mean norm of its batch.
+
+    Args:
+        losses, norms: `(steps, batch_size)`.
+        samples: how many of the first are kept.
+
+    Returns:
+        a dictionary: moving mean and deviation over 50 samples at 500 evenly spaced places, Spearman's rank correlation of all
+        samples, and the mean of that within a batch.
+    """
+    within = [spearmanr(*batch).statistic for batch in zip(losses, norms)]
+    norms = (norms / norms.mean(axis=1, keepdims=True)).ravel()[:samples]
+    losses = losses.ravel()[:samples]
+    windows = np.lib.stride_tricks.sliding_window_view(losses[np.argsort(norms, kind="stable")], min(WINDOW, len(losses)))
+    kept = np.unique(np.linspace(0, len(windows) - 1, POINTS).round().astype(int))
+    return {
+        "samples": len(losses),
+        "rank_correlation": short(spearmanr(losses, norms).statistic),
+        "rank_correlation_within_batches": short(np.mean(within)),
+        "places": kept.tolist(),
+        "means": [short(value) for value in windows[kept].mean(axis=1)],
+        "deviations": [short(value) for value in windows[kept].std(axis=1)],
+    }
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m examples.paper.norms", description="Figure 4 of arXiv:1706.00043.")
+    parser.add_argument("experiments", nargs="*", choices=EXPERIMENTS, help="all by default", default=list(EXPERIMENTS))
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="only the first images or sentences, for a quick look")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results files")
+    chosen = parser.parse_args(argv)
+    if chosen.samples < 1:
+        parser.error(f"--samples must be >= 1. Received: {chosen.samples}")
+    console = Console()
+    try:
+        loaded = {name: EXPERIMENTS[name].data(chosen.limit) for name in chosen.experiments}
+    except DataUnavailable as error:
+        console.print(f"[bold red]{error}[/bold red]")
+        return 1
+    for name, data in loaded.items():
+        keras.utils.set_random_seed(chosen.seed)
+        model = EXPERIMENTS[name].compiled(EXPERIMENTS[name].learning_rate)
+        source = (ArraySource if isinstance(data.x, np.ndarray) else ItemSource)(data.x, data.y)
+        began = time.perf_counter()
+        found = summary(*measured(model, source, chosen.samples, chosen.seed), chosen.samples)
+        settings = {"seed": chosen.seed, "samples": chosen.samples, "limit": chosen.limit, "versions": versions()}
+        line = settings | found | {"seconds": round(time.perf_counter() - began, 1)}
+        replace_file(chosen.results / f"{name}-norms.jsonl", (json.dumps(line) + "\n").encode())
+        console.print(f"{EXPERIMENTS[name].title}: rank correlation {line['rank_correlation']:g}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
