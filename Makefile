@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint wheel check oldest paper paper-smoke bench clean
+.PHONY: help demo test lint wheel check oldest paper paper-runs paper-smoke bench clean
 
 help:
 	@echo "make demo    train uniform and approx side by side on MNIST (about 7 minutes)"
@@ -12,7 +12,8 @@ help:
 	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
 	@echo "make paper   the paper's table and figures from the results files, docs/results.md"
-	@echo "make paper-smoke  every experiment of the paper for two steps"
+	@echo "make paper-runs   the runs behind them, as far as they are missing: a night or two; goes on where it was stopped"
+	@echo "make paper-smoke  every experiment, method and figure of the paper for two steps"
 	@echo "make bench   the cost of a step as a ratio to plain model.fit"
 
 .venv/ready: setup.cfg setup.py pyproject.toml
@@ -51,6 +52,14 @@ oldest:
 paper: .venv/ready
 	$(BIN)/python -m examples.paper.report
 
+# one thread a run and a run for each core: more steps in an hour than one run on all cores, and seconds that can be compared
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+paper-runs: .venv/ready
+	$(BIN)/python -m examples.paper all --grid --jobs $(JOBS) --threads 1 --variance 10
+	$(BIN)/python -m examples.paper all --jobs $(JOBS) --threads 1 --variance 10
+	$(BIN)/python -m examples.paper.norms
+	$(BIN)/python -m examples.paper.report
+
 # every experiment, method and figure, for two steps on a slice of the data
 paper-smoke: .venv/ready
 	rm -rf build/smoke
@@ -58,6 +67,7 @@ paper-smoke: .venv/ready
 		$(BIN)/python -m examples.paper $$experiment --methods uniform oracle approx pcg --k 1 0.5 --epochs 1 --steps 2 --limit 300 \
 			--variance 2 --results build/smoke/results --checkpoints build/smoke/checkpoints || exit 1; \
 	done
+	$(BIN)/python -m examples.paper.norms --samples 300 --limit 300 --results build/smoke/results
 	$(BIN)/python -m examples.paper.report --results build/smoke/results --docs build/smoke
 
 bench: .venv/ready

@@ -2,6 +2,10 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
@@ -9,9 +13,10 @@ import pytest
 from scipy.stats import ttest_ind
 
 from examples import cache, datasets
-from examples.paper import cli, data, figures, networks, report
+from examples.paper import claims, cli, data, figures, networks, norms, reading, report
 from examples.paper.experiments import EXPERIMENTS
-from examples.paper.runs import OtherSettings, Results, Settings, gradient_variance, run
+from examples.paper.measures import gradient_of, gradient_variance
+from examples.paper.runs import OtherSettings, Results, Settings, run
 from importance_sampling import ArraySource, ImportanceSampler, ItemSource
 from tests.models import classifier
 
@@ -195,7 +200,7 @@ def test_ctrl_c_keeps_what_is_done_and_tells_the_command(small, tmp_path, capsys
 
 def test_uniform_sampling_runs_once_for_all_k():
     chosen = cli.arguments(["ptb", "--methods", "uniform", "pcg", "--k", "1", "0.5", "--seeds", "0", "1"])
-    assert [settings.name for settings in cli.settings_of(chosen)] == [
+    assert [settings.name for settings in cli.settings_of(chosen, "ptb")] == [
         f"ptb-{method}-lr0.001-seed{seed}" for seed in (0, 1) for method in ("uniform", "pcg-k1", "pcg-k0.5")
     ]
 
@@ -207,7 +212,9 @@ def test_uniform_sampling_runs_once_for_all_k():
         (["mnist", "--methods", "aprox"], "invalid choice: 'aprox'"),
         (["mnist", "--epochs", "0"], "--epochs must be >= 1. Received: 0"),
         (["mnist", "--k", "2"], "--k must be <= 1. Received: [2.0]"),
-        (["mnist", "--learning-rate", "0"], "--learning-rate must be > 0. Received: [0.0]"),
+        (["mnist", "--learning-rate", "0"], "--learning-rate must be > 0. Received: 0.0"),
+        (["mnist", "--jobs", "0"], "--jobs must be >= 1. Received: 0"),
+        (["mnist", "--grid", "--k", "1"], "--grid must come without --methods, --k and --learning-rate"),
     ],
 )
 def test_bad_arguments_end_with_a_sentence(arguments, text, capsys):
@@ -235,9 +242,7 @@ def test_the_variance_of_the_gradient_is_that_of_its_samples(blobs):
     sampler = ImportanceSampler(ArraySource(x, y), "uniform", pools="random", seed=0)
     state = sampler.get_state()
     _, found = gradient_variance(model, sampler, 10, 400)
-    from examples.paper.runs import _gradient_of
-
-    each = np.stack([_gradient_of(model)(x[i : i + 1], y[i : i + 1], np.ones(1, np.float32)) for i in range(0, 300, 4)])
+    each = np.stack([gradient_of(model)(x[i : i + 1], y[i : i + 1], np.ones(1, np.float32)) for i in range(0, 300, 4)])
     expected = each.astype(np.float64).var(axis=0).sum() / 10
     assert found == pytest.approx(expected, rel=0.25)  # 400 draws: a standard error of about 5 %, every fourth sample as much
     assert sampler.get_state()["rng"] == state["rng"]
@@ -249,33 +254,38 @@ def line(epoch, error, seconds):
         "step": 300 * epoch,
         "seconds": seconds,
         "error": error,
-        "losses": [1.0 / epoch] * 30,
+        "losses": [error / epoch] * 30,
         "deviations": [0.1] * 30,
-        "sorted_losses": [0.0, 0.1, 2.0],
+        "sorted_losses": [0.0, 0.1, error],
+        "variance": [error, 1.0],
     }
 
 
-def written(folder, method, k, seed, errors):
-    settings = Settings("mnist", method, k, seed)
+def written(folder, method, k, seed, errors, each=5, **others):
+    settings = Settings("mnist", method, k, seed, **others)
     results = Results(settings, folder, folder / "kept")
-    results.lines = [line(5 * (i + 1), error, 10.0 * (i + 1)) for i, error in enumerate(errors)]
+    results.lines = [line(each * (i + 1), error, 10.0 * (i + 1)) for i, error in enumerate(errors)]
     results._write()
 
 
 def test_the_report_has_the_paper_beside_what_was_measured(tmp_path):
     for seed, errors in enumerate([[0.9, 0.7], [0.8, 0.6], [1.0, 0.8]]):
         written(tmp_path / "results", "uniform", 1.0, seed, errors)
-    for seed, errors in enumerate([[0.6, 0.5], [0.7, 0.52]]):
+    for seed, errors in enumerate([[0.6, 0.5], [0.7, 0.52], [0.65, 0.54]]):
         written(tmp_path / "results", "approx", 0.5, seed, errors)
+    written(tmp_path / "results", "approx", 0.5, 7, [0.1])  # not finished
+    written(tmp_path / "results", "uniform", 1.0, 0, [0.1, 0.1], learning_rate=0.002)  # of the grid
     assert report.main(["--results", str(tmp_path / "results"), "--docs", str(tmp_path)]) == 0
     text = (tmp_path / "results.md").read_text()
     assert "| 5 | uniform | 0.79 % ± 0.11 | 0.9 % ± 0.1 | 3 |  |" in text
-    expected = ttest_ind([0.6, 0.7], [0.9, 0.8, 1.0], equal_var=False).pvalue
-    assert f"| 5 | approx, k = 0.5 | 0.65 % ± 0.05 | 0.65 % ± 0.071 | 2 | p = {expected:.2g} |" in text
-    assert "| 10 | approx, k = 0.5 | 0.61 % ± 0.04 | 0.51 % ± 0.014 | 2 |" in text
-    assert "5 runs, 0.0 hours of training" in text and text.count("Not run yet.") == 2
+    expected = ttest_ind([0.6, 0.7, 0.65], [0.9, 0.8, 1.0], equal_var=False).pvalue
+    assert f"| 5 | approx, k = 0.5 | 0.65 % ± 0.05 | 0.65 % ± 0.05 | 3 | p = {expected:.2g} |" in text
+    assert "| 10 | approx, k = 0.5 | 0.61 % ± 0.04 | 0.52 % ± 0.02 | 3 |" in text
+    assert "6 runs, 0.0 hours of training" in text and text.count("No run is finished yet.") == 2
+    assert "left out: approx, k = 0.5, seed 7 (5 epochs)." in text
+    assert "| approx, k = 0.5 | 20 | 1.00 | epoch 1 | 10 |" in text  # 0.65 is below the 0.7 that uniform sampling ends with
     named = re.findall(r"\(figures/(.+?)\)", text)
-    assert len(named) == 4
+    assert len(named) == 5
     for name in named:
         assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
 
@@ -284,8 +294,150 @@ def test_the_moving_average_is_that_of_the_batches(tmp_path):
     """From the means and deviations of every 10 steps the mean and deviation of all the steps of a window come back."""
     losses = np.random.default_rng(0).gamma(2.0, size=600)
     parts = losses.reshape(60, 10)
-    run = figures.Run({"steps": 600}, [{"losses": parts.mean(axis=1), "deviations": parts.std(axis=1)}], 1)
-    steps, means, deviations = figures.moving(run)
+    run = reading.Run({"steps": 600}, [{"losses": parts.mean(axis=1), "deviations": parts.std(axis=1)}], {}, 1)
+    steps, means, deviations = reading.moving(run)
     for i in (0, 17, len(steps) - 1):
         window = losses[steps[i] - 300 : steps[i]]
         assert (means[i], deviations[i]) == (pytest.approx(window.mean()), pytest.approx(window.std()))
+
+
+def claimed(folder, text):
+    (found,) = (claim for claim in claims.claims(folder) if text in claim.text)
+    return found
+
+
+def test_a_verdict_follows_from_the_runs(tmp_path):
+    better = "approx, k = 0.5: lower error than uniform"
+    assert claimed(tmp_path, better).verdict == claims.PENDING
+    for seed, error in enumerate([0.80, 0.82, 0.84]):
+        written(tmp_path, "uniform", 1.0, seed, [2.0, error])
+    for seed, error in enumerate([0.60, 0.62]):
+        written(tmp_path, "approx", 0.5, seed, [0.64, error])
+    assert claimed(tmp_path, better)[2:] == (claims.OPEN, "error 0.61 ± 0.014 against 0.82 ± 0.02: too few seeds for a test")
+    written(tmp_path, "approx", 0.5, 2, [0.64, 0.64])
+    assert claimed(tmp_path, better).verdict == claims.YES
+
+
+@pytest.mark.parametrize(
+    ("uniform", "approx", "verdict", "reason"),
+    [
+        ([0.7, 0.7, 0.7, 0.7, 0.7, 0.6], [0.6] * 6, "YES", "epoch 1 against epoch 6"),
+        ([0.7, 0.7, 0.7, 0.7, 0.6, 0.6], [0.6] * 6, "NO", "epoch 1 against epoch 5"),
+        ([0.7] * 6, [0.7, 0.6, 0.6, 0.6, 0.6, 0.6], "YES", "epoch 2 against not in 6 epochs"),
+        ([0.7] * 5, [0.7, 0.6, 0.6, 0.6, 0.6], "OPEN", "epoch 2 against not in 5 epochs: uniform sampling was not"),
+        ([0.6] * 6, [0.7] * 6, "NO", "not in 6 epochs against epoch 1"),
+    ],
+)
+def test_a_lead_is_counted_in_epochs(tmp_path, uniform, approx, verdict, reason):
+    written(tmp_path, "uniform", 1.0, 0, uniform, each=1)
+    written(tmp_path, "approx", 0.5, 0, approx, each=1)
+    found = claimed(tmp_path, "comes to 0.65 % error 5 epochs")
+    assert found.verdict == getattr(claims, verdict) and found.reason.startswith(reason)
+
+
+def test_a_difference_the_wrong_way_or_none_is_not_reproduced(tmp_path):
+    for seed, error in enumerate([0.60, 0.62, 0.64]):
+        written(tmp_path, "uniform", 1.0, seed, [error])
+        written(tmp_path, "approx", 0.5, seed, [error + 0.2])
+        written(tmp_path, "oracle", 0.5, seed, [error - 0.001])
+    worse, same = (claimed(tmp_path, f"{label}, k = 0.5: lower error than uniform") for label in ("approx", "oracle"))
+    assert worse.verdict == same.verdict == claims.NO
+    assert "the opposite" in worse.reason and "within what the seeds differ by" in same.reason
+
+
+def test_an_exact_gradient_norm_is_that_of_the_sample_alone(blobs):
+    """Against Keras's own optimizer: plain gradient descent with rate 1 moves the weights by the gradient."""
+    x, y = blobs
+    model = classifier()
+    losses, found = norms.gradient_norms(model)(x[:4], y[:4])
+    start = model.get_weights()
+    for i in range(4):
+        model.set_weights(start)
+        model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+        loss = model.train_on_batch(x[i : i + 1], y[i : i + 1])
+        moved = np.sqrt(sum(np.sum((before - after) ** 2) for before, after in zip(start, model.get_weights())))
+        assert (float(losses[i]), float(found[i])) == (pytest.approx(float(loss), rel=1e-4), pytest.approx(moved, rel=1e-4))
+
+
+def test_the_norm_counts_a_word_that_occurs_twice(blobs):
+    """The gradient of an embedding comes in slices: the same word in two places adds up before the norm is taken."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((2,), dtype="int32"), layers.Embedding(3, 2), layers.Flatten(), layers.Dense(2, "softmax")]
+    )
+    _, (twice,) = norms.gradient_norms(model)(np.array([[1, 1]], np.int32), np.array([0]))
+    start = model.get_weights()
+    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+    model.train_on_batch(np.array([[1, 1]], np.int32), np.array([0]))
+    moved = sum(np.sum((before - after) ** 2) for before, after in zip(start, model.get_weights()))
+    assert float(twice) == pytest.approx(np.sqrt(moved), rel=1e-4)
+
+
+def test_figure_4_sorts_the_losses_by_the_norm_within_its_batch():
+    """Losses that are the norms: rank correlation 1, whatever each batch's norms are scaled by."""
+    losses = np.random.default_rng(0).permuted(np.tile(np.arange(1.0, 101.0), (4, 1)), axis=1)
+    found = norms.summary(losses, losses * np.array([[1.0], [10.0], [0.1], [5.0]]), 400)
+    assert found["rank_correlation_within_batches"] == 1 and found["rank_correlation"] > 0.999
+    assert found["samples"] == 400 and np.all(np.diff(found["means"]) > 0)
+    assert found["means"][0] == pytest.approx(np.repeat(np.arange(1, 14), 4)[:50].mean(), abs=0.01)
+
+
+def test_figure_4_runs_and_is_drawn(small, tmp_path, capsys):
+    assert norms.main(["mnist", "--samples", "200", "--results", str(tmp_path)]) == 0
+    found = reading.norms(tmp_path, "mnist")
+    assert found["samples"] == 200 and len(found["means"]) == 151
+    assert list(figures.draw(tmp_path, tmp_path / "figures").values())[0].startswith("Figure 4a: loss of 200 samples")
+    with pytest.raises(SystemExit):
+        norms.main(["mnist", "--samples", "0"])
+    assert "--samples must be >= 1. Received: 0" in capsys.readouterr().err
+
+
+def test_a_finished_run_needs_no_checkpoint(small, tmp_path):
+    command = ["mnist", "--methods", "uniform", "--seeds", "0", "--epochs", "1", "--steps", "2", "--results", str(tmp_path)]
+    assert cli.main([*command, "--checkpoints", str(tmp_path / "kept")]) == 0
+    before = (tmp_path / "mnist-uniform-lr0.001-seed0.jsonl").read_text()
+    assert cli.main([*command, "--checkpoints", str(tmp_path / "lost")]) == 0
+    assert (tmp_path / "mnist-uniform-lr0.001-seed0.jsonl").read_text() == before
+
+
+def test_the_grid_is_ten_rates_of_uniform_sampling(small, tmp_path):
+    folders = ["--results", str(tmp_path), "--checkpoints", str(tmp_path / "kept")]
+    assert cli.main(["mnist", "--grid", "--steps", "2", "--epochs", "3", *folders]) == 0
+    found = reading.grid(tmp_path, "mnist")
+    assert list(found) == [0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.01]
+    assert "Best: " in report.page(tmp_path, {}) and len(reading.load(tmp_path, "mnist")["uniform"]) == 1
+
+
+RUNS = ["mnist", "--methods", "uniform", "pcg", "--k", "0.5", "--seeds", "0", "--steps", "2", "--limit", "300"]
+
+
+def test_runs_in_processes_of_their_own_are_those_of_one_and_one_that_fails_is_named(mnist, tmp_path, capsys):
+    broken = tmp_path / "kept" / "mnist-pcg-k0.5-lr0.001-seed0"
+    broken.mkdir(parents=True)
+    (broken / "epoch-1").write_bytes(b"no checkpoint")
+    at_once = ["--epochs", "1", "--jobs", "2", "--results", str(tmp_path / "at-once"), "--checkpoints", str(tmp_path / "kept")]
+    assert cli.main([*RUNS, *at_once]) == 1
+    assert "mnist-pcg-k0.5-lr0.001-seed0: _pickle.UnpicklingError" in "".join(capsys.readouterr().out.splitlines())
+    here = ["--epochs", "1", "--results", str(tmp_path / "here"), "--checkpoints", str(tmp_path / "kept-here")]
+    assert cli.main([*RUNS, *here]) == 0
+    (path,) = (tmp_path / "at-once").glob("*.jsonl")
+    (settings, found), (expected_settings, expected) = lines(path), lines(tmp_path / "here" / path.name)
+    assert path.name == "mnist-uniform-lr0.001-seed0.jsonl" and settings == expected_settings
+    assert without_times(found) == without_times(expected)
+
+
+def test_ctrl_c_ends_the_processes_too(mnist, tmp_path):
+    command = [sys.executable, "-m", "examples.paper", *RUNS, "--methods", "uniform", "--jobs", "2", "--epochs", "1000"]
+    folders = ["--results", tmp_path, "--checkpoints", tmp_path / "kept"]
+    process = subprocess.Popen([*command, *folders], stdout=subprocess.PIPE, text=True)
+    path = tmp_path / "mnist-uniform-lr0.001-seed0.jsonl"
+    while not path.exists():
+        time.sleep(0.1)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "To go on:" in out
+    before = path.read_text()
+    time.sleep(1)
+    assert path.read_text() == before

@@ -87,7 +87,7 @@ def main(argv=None):
     chosen = arguments(argv)
     console = Console()
     names = EXPERIMENTS if chosen.experiment == "all" else [chosen.experiment]
-    if chosen.threads is not None:
+    if chosen.threads is not None and chosen.jobs == 1:
         tf.config.threading.set_intra_op_parallelism_threads(chosen.threads)
         tf.config.threading.set_inter_op_parallelism_threads(chosen.threads)
     try:

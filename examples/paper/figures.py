@@ -3,47 +3,16 @@
 Every figure that has a horizontal axis of epochs has a twin in seconds of training, which the paper left as future work.
 """
 
-import json
-from collections import defaultdict
-from pathlib import Path
-from typing import NamedTuple
-
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
-from examples.paper.experiments import EXPERIMENTS
+from examples.paper.experiments import EXPERIMENTS, METHODS
+from examples.paper.norms import WINDOW as NORMS_WINDOW
+from examples.paper.reading import WINDOW, load, mean_curve, moving, norms
 from examples.paper.runs import EACH
 
-WINDOW = 30  # kept means of 10 steps each: a moving average over 300 steps, an epoch of MNIST
-COLOURS = dict(zip(("uniform", "oracle", "approx", "pcg"), plt.cm.tab10.colors))
-
-
-class Run(NamedTuple):
-    """A results file: its settings, its evaluations, and the CPU cores it ran on."""
-
-    settings: dict
-    lines: list
-    cores: int
-
-    @property
-    def label(self):
-        method = self.settings["method"]
-        return method if method == "uniform" else f"{method}, k = {self.settings['k']:g}"
-
-
-def load(folder, experiment):
-    """The runs of an experiment that have at least one evaluation, in groups of the same method and k."""
-    groups = defaultdict(list)
-    for path in sorted(Path(folder).glob(f"{experiment}-*.jsonl")):
-        first, *lines = (json.loads(line) for line in path.read_text().splitlines())
-        if lines:
-            run = Run(first["settings"], lines, first["cores"])
-            groups[run.label].append(run)
-    order = list(COLOURS)
-    return dict(sorted(groups.items(), key=lambda item: (order.index(item[1][0].settings["method"]), item[0])))
+COLOURS = dict(zip(METHODS, matplotlib.colormaps["tab10"].colors))
 
 
 def style(runs):
@@ -56,24 +25,12 @@ def style(runs):
 def training_loss(groups, axis):
     """Moving average and deviation of the training loss, averaged over the seeds."""
     for runs in groups.values():
-        curves = [moving(run) for run in runs]
-        length = min(len(steps) for steps, _, _ in curves)
-        steps, means, deviations = (np.mean([curve[i][:length] for curve in curves], axis=0) for i in range(3))
+        steps, means, deviations = np.mean([moving(run) for run in runs], axis=0)
         epochs = steps / runs[0].settings["steps"]
         drawn = style(runs)
         axis.plot(epochs, means, **drawn)
         axis.fill_between(epochs, means - deviations, means + deviations, color=drawn["color"], alpha=0.15, linewidth=0)
     axis.set(xlabel="epochs", ylabel="training loss", yscale="log")
-
-
-def moving(run):
-    """Mean and deviation of the batch losses over a moving window, from those of every 10 steps: `(steps, means, deviations)`."""
-    means = np.concatenate([line["losses"] for line in run.lines])
-    squares = means**2 + np.concatenate([line["deviations"] for line in run.lines]) ** 2
-    window = min(WINDOW, len(means))
-    average = lambda values: np.convolve(values, np.ones(window) / window, "valid")  # noqa: E731
-    mean = average(means)
-    return EACH * (window + np.arange(len(mean))), mean, np.sqrt(np.maximum(average(squares) - mean**2, 0))
 
 
 def sorted_losses(groups, axis):
@@ -87,51 +44,80 @@ def sorted_losses(groups, axis):
 def generalisation(groups, axis, measure, against):
     """The measure on the test set against `"epochs"` or `"seconds"`, averaged over the seeds."""
     for runs in groups.values():
-        length = min(len(run.lines) for run in runs)
-        shown = {"epochs": "epoch", "seconds": "seconds"}[against], measure
-        where, values = ([[line[name] for line in run.lines[:length]] for run in runs] for name in shown)
-        axis.plot(np.mean(where, axis=0), np.mean(values, axis=0), **style(runs))
+        where = mean_curve(runs, "epoch") if against == "epochs" else np.mean([run.seconds for run in runs], axis=0)
+        axis.plot(where, mean_curve(runs, measure), **style(runs))
     label = {"error": "test error (%)", "perplexity": "perplexity of the validation text"}[measure]
     axis.set(xlabel={"epochs": "epochs", "seconds": "seconds of training"}[against], ylabel=label, yscale="log")
     axis.grid(alpha=0.3, which="both")
+
+
+def variance(groups, axis):
+    """Variance of the weighted batch gradient, as a share of that of uniform draws, averaged over the seeds."""
+    for runs in groups.values():
+        if runs[0].settings["method"] != "uniform":
+            ratios = [[np.log(line["variance"][0] / line["variance"][1]) for line in run.lines] for run in runs]
+            axis.plot(mean_curve(runs, "epoch"), np.exp(np.mean(ratios, axis=0)), **style(runs))
+    axis.axhline(1, color=COLOURS["uniform"], label="uniform")
+    axis.set(xlabel="epochs", ylabel="variance of the batch gradient, uniform = 1", yscale="log")
+
+
+def gradient_norms(found, axis):
+    """Losses in the order of the gradient norms: moving average and deviation."""
+    places, means, deviations = (np.array(found[name]) for name in ("places", "means", "deviations"))
+    axis.plot(places, means, color="black", label=f"rank correlation {found['rank_correlation']:.2f}")
+    axis.fill_between(places, means - deviations, means + deviations, color="black", alpha=0.15, linewidth=0)
+    axis.set(xlabel="samples, by the norm of their gradient", ylabel="loss of the sample")
 
 
 def draw(folder, out):
     """Draws every figure that there are results for. Returns `{file: caption}`."""
     made = {}
     for name, experiment in EXPERIMENTS.items():
-        groups = load(folder, name)
-        if groups:
-            for panel, (paint, caption) in _panels(name, experiment, groups).items():
-                made[out / f"{name}-{panel}.png"] = caption
-                _save(paint, experiment.title, out / f"{name}-{panel}.png")
+        for panel, (paint, caption) in panels(folder, name).items():
+            path = out / f"{name}-{panel}.png"
+            made[path] = caption
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(paint, experiment.title).savefig(path, dpi=100, metadata={"Software": None})
     return made
 
 
-def _panels(name, experiment, groups):
+def panels(folder, name):
     """What there is to draw of an experiment: name of the panel to its function of an axis and its caption."""
-    letters = {"mnist": ("1a", "1c"), "cifar10": ("2a", "2b and 2c"), "ptb": ("3a", "3c")}[name]
+    experiment, groups, found = EXPERIMENTS[name], load(folder, name), norms(folder, name)
+    letters = {"mnist": ("1a", "1c", "4a"), "cifar10": ("2a", "2b and 2c", "4b"), "ptb": ("3a", "3c", "4c")}[name]
+    last = [run.lines[-1] for runs in groups.values() for run in runs]
     tested = lambda against: lambda axis: generalisation(groups, axis, experiment.measure, against)  # noqa: E731
-    panels = {
-        "training-loss": (
-            lambda axis: training_loss(groups, axis),
-            f"Figure {letters[0]}: moving mean and deviation of the training loss over {EACH * WINDOW} steps, mean of the seeds.",
-        ),
-        "epochs": (tested("epochs"), f"Figure {letters[1]}: the test set after each epoch, mean of the seeds."),
-        "seconds": (tested("seconds"), "The same against seconds of training, evaluation left out."),
-    }
-    if all("sorted_losses" in run.lines[-1] for runs in groups.values() for run in runs):
+    made = {}
+    if groups:
+        caption = (
+            f"Figure {letters[0]}: moving mean and deviation of the training loss over {EACH * WINDOW} steps, mean of the seeds."
+        )
+        made["training-loss"] = lambda axis: training_loss(groups, axis), caption
+        made["epochs"] = tested("epochs"), f"Figure {letters[1]}: the test set after each epoch, mean of the seeds."
+        made["seconds"] = tested("seconds"), "The same against seconds of training, evaluation left out."
+    if groups and all("sorted_losses" in line for line in last):
         caption = "Figure 1b: losses of the training samples after training, in rising order, mean of the seeds."
-        panels["sorted-losses"] = lambda axis: sorted_losses(groups, axis), caption
-    return panels
+        made["sorted-losses"] = lambda axis: sorted_losses(groups, axis), caption
+    if groups and all("variance" in line for line in last):
+        caption = (
+            "the variance of the weighted batch gradient, divided by that of uniform draws for the same weights, mean of the seeds."
+        )
+        made["variance"] = lambda axis: variance(groups, axis), f"Figure 3b: {caption}" if name == "ptb" else caption.capitalize()
+    if found:
+        caption = (
+            f"Figure {letters[2]}: loss of {found['samples']} samples during the first steps of training, in the order of their "
+            f"exact gradient norms (each divided by the mean of its batch); mean and deviation over {NORMS_WINDOW} samples. "
+            f"Rank correlation {found['rank_correlation']:.2f}, within a batch {found['rank_correlation_within_batches']:.2f}."
+        )
+        made["norms"] = lambda axis: gradient_norms(found, axis), caption
+    return made
 
 
-def _save(paint, title, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure, axis = plt.subplots(figsize=(6, 4))
+def picture(paint, title):
+    """A panel as a figure of its own."""
+    figure = Figure(figsize=(6, 4), layout="tight")
+    axis = figure.subplots()
     paint(axis)
     axis.set_title(title)
     axis.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=100, metadata={"Software": None})
-    plt.close(figure)
+    return figure

@@ -22,7 +22,8 @@ from scipy.stats import spearmanr
 from examples.datasets import DataUnavailable
 from examples.paper.cli import RESULTS
 from examples.paper.experiments import EXPERIMENTS
-from examples.paper.runs import replace_file, short, versions
+from examples.paper.measures import short
+from examples.paper.runs import replace_file, versions
 from importance_sampling import ArraySource, ItemSource
 
 SAMPLES = 20_000

@@ -1,4 +1,4 @@
-"""Table 1 of the paper beside what was measured here, and the figures: writes docs/results.md.
+"""Table 1 of the paper beside what was measured here, the figures and the verdicts: writes docs/results.md.
 
 python -m examples.paper.report
 """
@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import ttest_ind
 
+from examples.paper.claims import NO, OPEN, PENDING, SEEDS, YES, claims, first_below
 from examples.paper.cli import RESULTS
 from examples.paper.experiments import EXPERIMENTS
-from examples.paper.figures import draw, load
+from examples.paper.figures import draw
+from examples.paper.reading import at, grid, load, mean_curve, norms, read
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -44,17 +47,10 @@ PAPER = {
 }
 
 
-def at(runs, epoch, measure):
-    """The measure of each seed that has come to an epoch."""
-    return [line[measure] for run in runs for line in run.lines if line["epoch"] == epoch]
-
-
 def difference(found, uniform):
     """What a test says of the difference from uniform sampling: Welch's t-test over the seeds, two-sided."""
-    if min(len(found), len(uniform)) < 2:
-        return "one seed: none"
-    from scipy.stats import ttest_ind
-
+    if min(len(found), len(uniform)) < SEEDS:
+        return "too few seeds"
     return f"p = {ttest_ind(found, uniform, equal_var=False).pvalue:.2g}"
 
 
@@ -68,8 +64,6 @@ def table(name, groups):
         uniform = at(groups.get("uniform", []), epoch, experiment.measure)
         for label, runs in groups.items():
             found = at(runs, epoch, experiment.measure)
-            if not found:
-                continue
             paper = PAPER[name].get(epoch, {}).get(label)
             published = f"{paper[0]:g}{unit} ± {paper[1]:g}" if paper else ""
             here = f"{np.mean(found):.4g}{unit}" + (f" ± {np.std(found, ddof=1):.2g}" if len(found) > 1 else "")
@@ -78,41 +72,128 @@ def table(name, groups):
     return rows
 
 
+def clock(name, groups):
+    """What the runs cost, and when each method is where uniform sampling ends, in Markdown."""
+    measure = EXPERIMENTS[name].measure
+    rows = [
+        "| method | seconds of training | against uniform | as good as uniform in the end | then, in seconds |",
+        "|---|---|---|---|---|",
+    ]
+    uniform = groups.get("uniform")
+    for label, runs in groups.items():
+        seconds = np.mean([run.seconds for run in runs], axis=0)
+        ratio = f"{seconds[-1] / np.mean([run.seconds[-1] for run in uniform]):.2f}" if uniform else ""
+        epoch = first_below(runs, measure, mean_curve(uniform, measure)[-1]) if uniform else None
+        reached = f"epoch {epoch} | {seconds[epoch - 1]:.0f}" if epoch else "not | "
+        rows.append(f"| {label} | {seconds[-1]:.0f} | {ratio} | {reached} |")
+    return rows
+
+
+def verdicts(folder):
+    """The claims with their verdicts, in Markdown."""
+    found = claims(folder)
+    counted = ", ".join(f"{sum(claim.verdict == verdict for claim in found)} {verdict}" for verdict in (YES, NO, OPEN, PENDING))
+    rows = [f"| {claim.section} | {claim.text} | **{claim.verdict}** | {claim.reason} |" for claim in found]
+    return [f"Of {len(found)} claims: {counted}.", "", "| section | claim | verdict | measured |", "|---|---|---|---|", *rows]
+
+
+RULES = f"""\
+A difference counts as reproduced when a one-sided Welch test over the seeds gives p < 0.05, with at least {SEEDS} seeds of
+each; what fewer seeds show is told, but is no verdict. Loss and gradient norm count as ordered alike from a mean rank
+correlation of 0.8 within a batch. The rules (`examples/paper/claims.py`) were written before the long runs."""
+
+
 def page(folder, figures):
     """The page of results, in Markdown."""
     text = [
         "# The paper's experiments, run here",
         "",
-        "Table 1 of arXiv:1706.00043 beside what this library measures. Every number and figure comes from the results files in",
-        "`examples/paper/results/`; `make paper` writes this page from them. To run more, or to go on with what was stopped:",
+        "Table 1, the figures and the claims of arXiv:1706.00043 beside what this library measures. `make paper` writes this page",
+        "from the results files in `examples/paper/results/`. To run what is missing here and to go on with what was stopped:",
         "",
-        "    python -m examples.paper mnist --methods uniform oracle approx --k 1 0.5 --seeds 0 1 2",
+        "    make paper-runs",
+        "",
+        "One run, a longer one, or another method: `python -m examples.paper --help`; all at the scale of the paper:",
+        "`python -m examples.paper all --scale full`.",
+        "",
+        "## Verdicts",
+        "",
+        RULES,
+        "",
+        *verdicts(folder),
         "",
     ]
     for name, experiment in EXPERIMENTS.items():
         groups = load(folder, name)
         text += [f"## {experiment.title}", ""]
-        if not groups:
-            text += ["Not run yet.", ""]
-            continue
-        text += [*table(name, groups), "", conditions(groups), ""]
+        if groups:
+            text += [*table(name, groups), "", conditions(groups), "", *unfinished(folder, name, groups)]
+            text += [*clock(name, groups), "", CLOCK, ""]
+        else:
+            text += ["No run is finished yet.", ""]
+        text += rates(folder, name)
         for path, caption in figures.items():
             if path.name.startswith(f"{name}-"):
                 text += [f"![{path.stem}](figures/{path.name})", "", caption, ""]
+        text += cost_of_norms(folder, name)
     return "\n".join(text).rstrip() + "\n"
 
 
+CLOCK = """\
+Seconds of training leave evaluations out; with one thread a run they are those of the CPU, so that what else the machine does
+hardly changes them. A single evaluation of a few seeds is noisy: so is the epoch at which a curve first comes to a value."""
+
+
 def conditions(groups):
-    """In one sentence, what the runs of an experiment have in common and what they cost."""
+    """In a few sentences, what the runs of an experiment have in common and what they cost."""
     runs = [run for group in groups.values() for run in group]
-    hours = sum(run.lines[-1]["seconds"] for run in runs) / 3600
-    distinct = lambda name: ", ".join(f"{value:g}" for value in sorted({run.settings[name] for run in runs}))  # noqa: E731
-    cores = ", ".join(map(str, sorted({run.cores for run in runs})))
+    distinct = lambda values: ", ".join(sorted({str(value) for value in values}))  # noqa: E731
+    hours, cores = sum(run.seconds[-1] for run in runs) / 3600, distinct(run.cores for run in runs)
+    used = {name: distinct(run.settings[name] for run in runs) for name in runs[0].settings}
+    versions = ", ".join(f"{name} {distinct(run.versions[name] for run in runs)}" for name in runs[0].versions)
     return (
-        f"{len(runs)} runs, {hours:.1f} hours of training on {cores} CPU cores. An epoch is {distinct('steps')} batches of "
-        f"{distinct('batch_size')} samples, the presample {distinct('presample')}, the learning rate of Adam "
-        f"{distinct('learning_rate')}."
+        f"{len(runs)} runs, {hours:.1f} hours of training in all, on {cores} CPU cores without a GPU; threads a run: "
+        f"{used['threads'].replace('None', 'all')}. An epoch is {used['steps']} batches of {used['batch_size']} samples, the "
+        f"presample {used['presample']}, the learning rate of Adam {used['learning_rate']}. Versions: {versions}."
     )
+
+
+def unfinished(folder, name, groups):
+    """A sentence about the runs that are left out because they have not come as far as others."""
+    whole = {(label, run.settings["seed"]) for label, runs in groups.items() for run in runs}
+    rate = EXPERIMENTS[name].learning_rate
+    others = [
+        f"{run.label}, seed {run.settings['seed']} ({run.lines[-1]['epoch']} epochs)"
+        for run in read(folder, name)
+        if run.settings["learning_rate"] == rate and (run.label, run.settings["seed"]) not in whole
+    ]
+    return [f"Begun, not finished, and left out: {'; '.join(others)}.", ""] if others else []
+
+
+def rates(folder, name):
+    """The grid of learning rates, in Markdown, where it was tried."""
+    experiment, found = EXPERIMENTS[name], grid(folder, name)
+    if len(found) < 2:
+        return []
+    best = min(found, key=found.get)
+    return [
+        f"Learning rate: uniform sampling, seed 0, {experiment.measure} after {experiment.grid_epochs} epochs "
+        f"(`python -m examples.paper {name} --grid`). Best: {best:g}; used: {experiment.learning_rate:g}.",
+        "",
+        "| " + " | ".join(f"{rate:g}" for rate in found) + " |",
+        "|" + "---|" * len(found),
+        "| " + " | ".join(f"{value:.4g}" for value in found.values()) + " |",
+        "",
+    ]
+
+
+def cost_of_norms(folder, name):
+    """What figure 4 took to make, where it was."""
+    found = norms(folder, name)
+    if found is None:
+        return []
+    took = f"{found['seconds'] / 60:.0f} minutes"
+    return [f"Figure 4, the exact gradients of {found['samples']} samples: {took} (`python -m examples.paper.norms {name}`).", ""]
 
 
 def main(argv=None):
