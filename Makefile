@@ -64,7 +64,7 @@ paper-runs: .venv/ready
 paper-smoke: .venv/ready
 	rm -rf build/smoke
 	for experiment in mnist cifar10 ptb; do \
-		$(BIN)/python -m examples.paper $$experiment --methods uniform oracle approx pcg --k 1 0.5 --epochs 1 --steps 2 --limit 300 \
+		$(BIN)/python -m examples.paper $$experiment --methods uniform oracle approx pcg --k 1 0.5 --seeds 0 --epochs 1 --steps 2 --limit 300 \
 			--variance 2 --results build/smoke/results --checkpoints build/smoke/checkpoints || exit 1; \
 	done
 	$(BIN)/python -m examples.paper.norms --samples 300 --limit 300 --results build/smoke/results

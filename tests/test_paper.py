@@ -345,33 +345,23 @@ def test_a_difference_the_wrong_way_or_none_is_not_reproduced(tmp_path):
     assert "the opposite" in worse.reason and "within what the seeds differ by" in same.reason
 
 
-def test_an_exact_gradient_norm_is_that_of_the_sample_alone(blobs):
-    """Against Keras's own optimizer: plain gradient descent with rate 1 moves the weights by the gradient."""
+def test_loss_and_norm_are_taken_just_before_the_step_of_the_sample(blobs):
+    """Against Keras alone: plain gradient descent with rate 1 moves the weights by the gradient."""
     x, y = blobs
-    model = classifier()
-    losses, found = norms.gradient_norms(model)(x[:4], y[:4])
-    start = model.get_weights()
-    for i in range(4):
-        model.set_weights(start)
-        model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
-        loss = model.train_on_batch(x[i : i + 1], y[i : i + 1])
-        moved = np.sqrt(sum(np.sum((before - after) ** 2) for before, after in zip(start, model.get_weights())))
-        assert (float(losses[i]), float(found[i])) == (pytest.approx(float(loss), rel=1e-4), pytest.approx(moved, rel=1e-4))
-
-
-def test_the_norm_counts_a_word_that_occurs_twice(blobs):
-    """The gradient of an embedding comes in slices: the same word in two places adds up before the norm is taken."""
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    model = keras.Sequential(
-        [keras.Input((2,), dtype="int32"), layers.Embedding(3, 2), layers.Flatten(), layers.Dense(2, "softmax")]
-    )
-    _, (twice,) = norms.gradient_norms(model)(np.array([[1, 1]], np.int32), np.array([0]))
-    start = model.get_weights()
-    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
-    model.train_on_batch(np.array([[1, 1]], np.int32), np.array([0]))
-    moved = sum(np.sum((before - after) ** 2) for before, after in zip(start, model.get_weights()))
-    assert float(twice) == pytest.approx(np.sqrt(moved), rel=1e-4)
+    model, other = classifier(), classifier()
+    other.set_weights(model.get_weights())
+    losses, found = norms.measured(model, ArraySource(x, y), 20, seed=0, batch_size=10)
+    assert losses.shape == found.shape == (2, 10)
+    order = np.random.default_rng(0).permutation(len(x))
+    other.train_on_batch(x[order[:10]], y[order[:10]])
+    start = other.get_weights()
+    for i in range(10):
+        sample = order[10 + i : 11 + i]
+        other.set_weights(start)
+        other.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+        loss = other.train_on_batch(x[sample], y[sample])
+        moved = np.sqrt(sum(np.sum((before - after) ** 2) for before, after in zip(start, other.get_weights())))
+        assert (losses[1, i], found[1, i]) == (pytest.approx(float(loss), rel=1e-4), pytest.approx(moved, rel=1e-4))
 
 
 def test_figure_4_sorts_the_losses_by_the_norm_within_its_batch():

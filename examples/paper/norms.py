@@ -14,7 +14,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 from rich.progress import track
 from scipy.stats import spearmanr
@@ -24,32 +23,11 @@ from examples.paper.cli import RESULTS
 from examples.paper.experiments import EXPERIMENTS
 from examples.paper.measures import short
 from examples.paper.runs import replace_file, versions
-from importance_sampling import ArraySource, ItemSource
+from importance_sampling import ArraySource, ItemSource, Oracle, Pool
 
 SAMPLES = 20_000
 WINDOW = 50  # samples of the moving average
 POINTS = 500  # of the curve that are kept
-
-
-def gradient_norms(model):
-    """A function of a batch `(x, y)` that returns `(losses, norms)`, `(B,)` each, one sample at a time.
-
-    The norm is that of the gradient of the sample's own loss with respect to all trainable weights. Exact, and as slow as that.
-    """
-
-    def of_one(sample):
-        x, y = sample
-        with tf.GradientTape() as tape:
-            loss = keras.losses.sparse_categorical_crossentropy(y[None], model(x[None], training=False))[0]
-        gradients = tape.gradient(loss, [w.value for w in model.trainable_variables])
-        # an embedding's gradient is given in slices, one for each word that occurs, and a word can occur twice
-        return loss, tf.linalg.global_norm([tf.convert_to_tensor(gradient) for gradient in gradients])
-
-    @tf.function(reduce_retracing=True)
-    def of_batch(x, y):
-        return tf.map_fn(of_one, (x, y), fn_output_signature=(tf.float32, tf.float32), parallel_iterations=1)
-
-    return of_batch
 
 
 def measured(model, source, samples, seed=0, batch_size=128):
@@ -58,14 +36,16 @@ def measured(model, source, samples, seed=0, batch_size=128):
     Returns:
         losses and norms of the first samples, at least `samples`, in whole batches: `(steps, batch_size)` each.
     """
-    norms_of, losses, norms = gradient_norms(model), [], []
+    oracles = Oracle(model), Oracle(model, score="full_gnorm")
     order, steps = np.random.default_rng(seed).permutation(len(source)), -(-samples // batch_size)
+    found = []
     for step in track(range(steps), model.name):
-        x, y, _ = source[np.take(order, np.arange(step * batch_size, (step + 1) * batch_size), mode="wrap")]
-        for kept, values in zip((losses, norms), norms_of(x, y)):
-            kept.append(values.numpy())
+        indices = np.take(order, np.arange(step * batch_size, (step + 1) * batch_size), mode="wrap")
+        x, y, _ = source[indices]
+        pool = Pool(indices, None, lambda part, x=x, y=y: (x[part], y[part], None))
+        found.append([oracle.score(pool) for oracle in oracles])
         model.train_on_batch(x, y)
-    return np.stack(losses), np.stack(norms)
+    return np.stack(found, axis=1)
 
 
 def summary(losses, norms, samples=SAMPLES):
