@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint wheel check oldest paper paper-runs paper-smoke bench clean
+.PHONY: help demo test lint wheel check oldest paper paper-runs paper-smoke notebooks bench clean
 
 help:
 	@echo "make demo    train uniform and approx side by side on MNIST (about 7 minutes)"
@@ -14,6 +14,7 @@ help:
 	@echo "make paper   the paper's table and figures from the results files, docs/results.md"
 	@echo "make paper-runs   the runs behind them, as far as they are missing: a night or two; goes on where it was stopped"
 	@echo "make paper-smoke  every experiment, method and figure of the paper for two steps"
+	@echo "make notebooks  run the notebooks and keep their outputs"
 	@echo "make bench   the cost of a step as a ratio to plain model.fit"
 
 .venv/ready: setup.cfg setup.py pyproject.toml
@@ -63,12 +64,14 @@ paper-runs: .venv/ready
 # every experiment, method and figure, for two steps on a slice of the data
 paper-smoke: .venv/ready
 	rm -rf build/smoke
-	for experiment in mnist cifar10 ptb; do \
-		$(BIN)/python -m examples.paper $$experiment --methods uniform oracle approx pcg --k 1 0.5 --seeds 0 --epochs 1 --steps 2 --limit 300 \
-			--variance 2 --results build/smoke/results --checkpoints build/smoke/checkpoints || exit 1; \
-	done
+	$(BIN)/python -m examples.paper all --methods uniform oracle approx pcg --k 1 0.5 --seeds 0 --epochs 1 --steps 2 --limit 300 \
+		--variance 2 --results build/smoke/results --checkpoints build/smoke/checkpoints
 	$(BIN)/python -m examples.paper.norms --samples 300 --limit 300 --results build/smoke/results
 	$(BIN)/python -m examples.paper.report --results build/smoke/results --docs build/smoke
+
+# after new results: the notebooks show them
+notebooks: .venv/ready
+	$(BIN)/python -m examples.notebooks
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.step_cost

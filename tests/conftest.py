@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples import datasets
+from tests.data import available
 
 # a second virtual CPU, for the tests of strategies; it must be asked for before TensorFlow starts
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -14,10 +14,7 @@ tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU"
 @pytest.fixture(scope="session")
 def mnist():
     """The first 2,000 training images of MNIST, `(2000, 28, 28, 1)`, and their digits."""
-    try:
-        (x, y), _ = datasets.mnist()
-    except datasets.DataUnavailable as error:
-        pytest.skip(f"needs MNIST: {error}")
+    (x, y), _ = available("mnist")
     return x[:2000], y[:2000]
 
 

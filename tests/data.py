@@ -1,9 +1,21 @@
-"""Every kind of object that gives samples or batches."""
+"""Every kind of object that gives samples or batches, and the real data."""
 
 import h5py
 import keras
 import numpy as np
 import pytest
+
+from examples import cache, datasets
+
+
+def available(name):
+    """A real data set by its name in `examples.datasets`, or the test is skipped."""
+    if name == "cifar10" and not (cache.cache_folder() / "cifar10.npz").exists():
+        pytest.skip("139 MB: only where they are in the cache already; python -m examples.paper cifar10 fetches them")
+    try:
+        return getattr(datasets, name)()
+    except datasets.DataUnavailable as error:
+        pytest.skip(str(error))
 
 
 class Batches(keras.utils.PyDataset):

@@ -59,16 +59,16 @@ def table(name, groups):
     experiment = EXPERIMENTS[name]
     unit = " %" if experiment.measure == "error" else ""
     rows = ["| epoch | method | paper | here | seeds | against uniform |", "|---|---|---|---|---|---|"]
-    last = max(line["epoch"] for runs in groups.values() for run in runs for line in run.lines)
-    for epoch in sorted({*(e for e in experiment.table if e <= last), last}):
-        uniform = at(groups.get("uniform", []), epoch, experiment.measure)
-        for label, runs in groups.items():
-            found = at(runs, epoch, experiment.measure)
-            paper = PAPER[name].get(epoch, {}).get(label)
-            published = f"{paper[0]:g}{unit} ± {paper[1]:g}" if paper else ""
-            here = f"{np.mean(found):.4g}{unit}" + (f" ± {np.std(found, ddof=1):.2g}" if len(found) > 1 else "")
-            against = "" if label == "uniform" else difference(found, uniform)
-            rows.append(f"| {epoch} | {label} | {published} | {here} | {len(found)} | {against} |")
+    last = {run.lines[-1]["epoch"] for runs in groups.values() for run in runs}
+    for epoch in sorted({*experiment.table, *last}):
+        uniform, published = at(groups.get("uniform", []), epoch, experiment.measure), PAPER[name].get(epoch, {})
+        for label in dict.fromkeys((*published, *groups)):
+            found = at(groups.get(label, []), epoch, experiment.measure)
+            paper = f"{published[label][0]:g}{unit} ± {published[label][1]:g}" if label in published else ""
+            here = f"{np.mean(found):.4g}{unit}" if found else "not run"
+            deviation = f" ± {np.std(found, ddof=1):.2g}" if len(found) > 1 else ""
+            against = difference(found, uniform) if found and label != "uniform" else ""
+            rows.append(f"| {epoch} | {label} | {paper} | {here}{deviation} | {len(found)} | {against} |")
     return rows
 
 
@@ -126,11 +126,9 @@ def page(folder, figures):
     for name, experiment in EXPERIMENTS.items():
         groups = load(folder, name)
         text += [f"## {experiment.title}", ""]
+        text += [*table(name, groups), ""]
         if groups:
-            text += [*table(name, groups), "", conditions(groups), "", *unfinished(folder, name, groups)]
-            text += [*clock(name, groups), "", CLOCK, ""]
-        else:
-            text += ["No run is finished yet.", ""]
+            text += [conditions(groups), "", *unfinished(folder, name, groups), *clock(name, groups), "", CLOCK, ""]
         text += rates(folder, name)
         for path, caption in figures.items():
             if path.name.startswith(f"{name}-"):
