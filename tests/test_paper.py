@@ -331,8 +331,8 @@ def test_a_verdict_follows_from_the_runs(tmp_path):
 def test_a_lead_is_counted_in_epochs(tmp_path, uniform, approx, verdict, reason):
     for seed in range(3):
         assert claimed(tmp_path, "comes to 0.65 % error 5 epochs").verdict in (claims.PENDING, claims.OPEN)
-        written(tmp_path, "uniform", 1.0, seed, uniform, each=1)
-        written(tmp_path, "approx", 0.5, seed, approx, each=1)
+        written(tmp_path, "uniform", 1.0, seed, [error + seed / 1000 for error in uniform], each=1)
+        written(tmp_path, "approx", 0.5, seed, [error + seed / 1000 for error in approx], each=1)
     found = claimed(tmp_path, "comes to 0.65 % error 5 epochs")
     assert found.verdict == getattr(claims, verdict) and found.reason.startswith(reason)
 
