@@ -380,6 +380,9 @@ def test_figure_4_runs_and_is_drawn(small, tmp_path, capsys):
     found = reading.norms(tmp_path, "mnist")
     assert found["samples"] == 200 and len(found["means"]) == 151
     assert list(figures.draw(tmp_path, tmp_path / "figures").values())[0].startswith("Figure 4a: loss of 200 samples")
+    before = (tmp_path / "mnist-norms.jsonl").read_text()
+    assert norms.main(["mnist", "--samples", "200", "--results", str(tmp_path)]) == 0
+    assert (tmp_path / "mnist-norms.jsonl").read_text() == before  # with its seconds
     with pytest.raises(SystemExit):
         norms.main(["mnist", "--samples", "0"])
     assert "--samples must be >= 1. Received: 0" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Loss and exact gradient norm of single samples during training (appendix A.2, figure 4).
 
-    python -m examples.paper.norms mnist cifar10 ptb
+    python -m examples.paper.norms mnist
 
 Writes one line into `<experiment>-norms.jsonl` in the folder of the results files. Dropout is off for both, and batch
 normalisation uses its moving statistics, as when samples are scored: else there is no gradient of a single sample.
@@ -76,7 +76,7 @@ def summary(losses, norms, samples=SAMPLES):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m examples.paper.norms", description="Figure 4 of arXiv:1706.00043.")
-    parser.add_argument("experiments", nargs="*", choices=EXPERIMENTS, help="all by default", default=list(EXPERIMENTS))
+    parser.add_argument("experiment", choices=[*EXPERIMENTS, "all"], help="the data set with its network")
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="only the first images or sentences, for a quick look")
@@ -86,19 +86,24 @@ def main(argv=None):
         parser.error(f"--samples must be >= 1. Received: {chosen.samples}")
     console = Console()
     try:
-        loaded = {name: EXPERIMENTS[name].data(chosen.limit) for name in chosen.experiments}
+        names = EXPERIMENTS if chosen.experiment == "all" else [chosen.experiment]
+        loaded = {name: EXPERIMENTS[name].data(chosen.limit) for name in names}
     except DataUnavailable as error:
         console.print(f"[bold red]{error}[/bold red]")
         return 1
+    settings = {"seed": chosen.seed, "samples": chosen.samples, "limit": chosen.limit}
     for name, data in loaded.items():
+        path = chosen.results / f"{name}-norms.jsonl"
+        if path.exists() and settings.items() <= json.loads(path.read_text()).items():
+            console.print(f"{path} is there already; remove it to make it again")
+            continue
         keras.utils.set_random_seed(chosen.seed)
         model = EXPERIMENTS[name].compiled(EXPERIMENTS[name].learning_rate)
         source = (ArraySource if isinstance(data.x, np.ndarray) else ItemSource)(data.x, data.y)
         began = time.perf_counter()
         found = summary(*measured(model, source, chosen.samples, chosen.seed), chosen.samples)
-        settings = {"seed": chosen.seed, "samples": chosen.samples, "limit": chosen.limit, "versions": versions()}
-        line = settings | found | {"seconds": round(time.perf_counter() - began, 1)}
-        replace_file(chosen.results / f"{name}-norms.jsonl", (json.dumps(line) + "\n").encode())
+        line = settings | {"versions": versions()} | found | {"seconds": round(time.perf_counter() - began, 1)}
+        replace_file(path, (json.dumps(line) + "\n").encode())
         console.print(f"{EXPERIMENTS[name].title}: rank correlation {line['rank_correlation']:g}")
     return 0
 
