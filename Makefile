@@ -56,8 +56,8 @@ paper: .venv/ready
 # one thread a run and a run for each core: more steps in an hour than one run on all cores, and seconds that can be compared
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 paper-runs: .venv/ready
-	$(BIN)/python -m examples.paper all --grid --jobs $(JOBS) --threads 1 --variance 10
-	$(BIN)/python -m examples.paper all --jobs $(JOBS) --threads 1 --variance 10
+	$(BIN)/python -m examples.paper all --grid --jobs $(JOBS) --threads 1
+	$(BIN)/python -m examples.paper all --jobs $(JOBS) --threads 1
 	$(BIN)/python -m examples.paper.norms all
 	$(BIN)/python -m examples.paper.report
 
@@ -65,9 +65,9 @@ paper-runs: .venv/ready
 paper-smoke: .venv/ready
 	rm -rf build/smoke
 	$(BIN)/python -m examples.paper all --methods uniform oracle approx pcg --k 1 0.5 --seeds 0 --epochs 1 --steps 2 --limit 300 \
-		--variance 2 --results build/smoke/results --checkpoints build/smoke/checkpoints
+		--results build/smoke/results
 	$(BIN)/python -m examples.paper.norms all --samples 300 --limit 300 --results build/smoke/results
-	$(BIN)/python -m examples.paper.report --results build/smoke/results --docs build/smoke
+	$(BIN)/python -m examples.paper.report --epochs 1 --results build/smoke/results --docs build/smoke
 
 # after new results: the notebooks show them
 notebooks: .venv/ready

@@ -4,7 +4,8 @@ import nbformat
 import pytest
 
 from examples.notebooks.__main__ import FOLDER, execute, main
-from examples.paper import cli, reading, report
+from examples.paper import claims, reading, report
+from examples.paper.experiments import RESULTS, epochs_of
 from tests.data import available
 
 NAMES = {"mnist": "mnist", "cifar10": "cifar10", "penn_treebank": "ptb"}
@@ -31,10 +32,10 @@ def test_a_notebook_runs_from_top_to_bottom(name, monkeypatch):
 def test_a_notebook_holds_what_the_results_files_hold(name):
     """`python -m examples.notebooks` was run after the last results came in."""
     notebook, experiment = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4), NAMES[name]
-    groups = reading.load(cli.RESULTS, experiment)
+    last = epochs_of("cpu")[experiment]
     shown = "\n".join(outputs(notebook, "text/markdown"))
-    assert "\n".join(report.rates(cli.RESULTS, experiment)) in shown
-    assert "\n".join(report.table(experiment, groups)) in shown
+    assert "\n".join(report.table(experiment, reading.load(RESULTS["cpu"], experiment, last), last)) in shown
+    assert "\n".join(report.verdicts(claims.claims(RESULTS["cpu"], {experiment: last}))) in shown
 
 
 def test_an_unknown_notebook_ends_with_a_sentence(capsys):

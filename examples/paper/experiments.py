@@ -3,12 +3,21 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 
 from examples.paper import data, networks
 from importance_sampling import adaptive, additive
+
+
+class Plan(NamedTuple):
+    """What is run of an experiment at a scale: epochs in all, pairs of method and k, and seeds."""
+
+    epochs: int
+    runs: tuple[tuple[str, float], ...]
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -20,10 +29,8 @@ class Experiment:
         data: loads it; a limit keeps the first images or sentences only.
         network: makes it.
         steps: mini-batches in an epoch, by the paper's definition.
-        epochs: the epochs of the paper.
-        cpu_epochs: those that a CPU core manages in an hour or two a run, four with the oracle.
-        runs: method and k of what is run when nothing else is asked for.
-        seeds: of these runs.
+        full: the runs of the paper.
+        cpu: those that two CPU cores manage in a few nights.
         learning_rate: of Adam. The paper takes the best of a grid for uniform sampling: `python -m examples.paper mnist --grid`.
         grid_epochs: epochs for which each rate of the grid is tried.
         table: the epochs of Table 1.
@@ -31,16 +38,15 @@ class Experiment:
         drop_at: step at which the learning rate is divided by 10, or None.
         measure: `"error"` in percent or `"perplexity"`, of the test set.
         sorted_losses: whether the losses of the training samples are kept at the epochs of Table 1, for figure 1b.
+        variance: from how many samples the variance of the weighted gradient is estimated after each epoch; 0 for not at all.
     """
 
     title: str
     data: Callable[..., Any]
     network: Callable[[], keras.Model]
     steps: int
-    epochs: int
-    cpu_epochs: int
-    runs: tuple[tuple[str, float], ...]
-    seeds: tuple[int, ...]
+    full: Plan
+    cpu: Plan
     learning_rate: float
     grid_epochs: int
     table: tuple[int, ...]
@@ -48,6 +54,7 @@ class Experiment:
     drop_at: int | None = None
     measure: str = "error"
     sorted_losses: bool = False
+    variance: int = 0
 
     def compiled(self, learning_rate):
         """The network with Adam, as in all experiments."""
@@ -63,16 +70,16 @@ class Experiment:
         return math.exp(loss) if self.measure == "perplexity" else 100 * (1 - accuracy)
 
 
+TABLE = (("uniform", 1.0), ("approx", 0.5), ("approx", 1.0), ("oracle", 0.5), ("oracle", 1.0))  # the columns of Table 1
+
 EXPERIMENTS = {
     "mnist": Experiment(
         title="MNIST",
         data=data.mnist,
         network=networks.mnist,
         steps=300,
-        epochs=20,
-        cpu_epochs=20,
-        runs=(("uniform", 1.0), ("approx", 0.5), ("approx", 1.0), ("oracle", 0.5), ("oracle", 1.0)),
-        seeds=(0, 1, 2),
+        full=Plan(20, (*TABLE, ("approx", 0.75), ("oracle", 0.75)), tuple(range(10))),
+        cpu=Plan(20, TABLE, (0, 1, 2)),
         learning_rate=1e-3,
         grid_epochs=3,
         table=(5, 10, 20),
@@ -84,31 +91,35 @@ EXPERIMENTS = {
         data=data.cifar10,
         network=networks.cifar10,
         steps=300,
-        epochs=167,
-        cpu_epochs=10,
-        runs=(("uniform", 1.0), ("approx", 0.5), ("oracle", 0.5)),
-        seeds=(0,),
+        full=Plan(167, TABLE, (0, 1, 2)),
+        cpu=Plan(10, (("uniform", 1.0), ("approx", 0.5), ("oracle", 0.5)), (0,)),
         learning_rate=1e-3,
         grid_epochs=1,
         table=(50, 100, 150),
         smoothing=lambda: adaptive(0.5),
         drop_at=35_000,
+        variance=256,
     ),
     "ptb": Experiment(
         title="Penn Treebank",
         data=data.penn_treebank,
         network=networks.penn_treebank,
         steps=2_000,
-        epochs=50,
-        cpu_epochs=10,
-        runs=(("uniform", 1.0), ("approx", 0.5), ("pcg", 0.5), ("oracle", 0.5), ("oracle", 1.0)),
-        seeds=(0,),
+        full=Plan(50, (*TABLE, ("pcg", 0.5), ("pcg", 1.0)), (0, 1, 2)),
+        cpu=Plan(10, (("uniform", 1.0), ("approx", 0.5), ("pcg", 0.5), ("oracle", 0.5)), (0,)),
         learning_rate=1e-3,
         grid_epochs=1,
         table=(10, 30, 50),
         smoothing=lambda: additive(0.5),
         measure="perplexity",
+        variance=256,
     ),
 }
 GRID = tuple(thousandth / 1000 for thousandth in range(1, 11))  # of learning rates, section 4
 METHODS = ("uniform", "oracle", "approx", "pcg")
+RESULTS = {scale: Path(__file__).parent / folder for scale, folder in (("cpu", "results"), ("full", "results-full"))}
+
+
+def epochs_of(scale, epochs=None, names=tuple(EXPERIMENTS)):
+    """To how many epochs the runs of each experiment are to come: `{experiment: epochs}`."""
+    return {name: epochs or getattr(EXPERIMENTS[name], scale).epochs for name in names}

@@ -1,6 +1,6 @@
 """The figures of the paper from the results files.
 
-Every figure that has a horizontal axis of epochs has a twin in seconds of training, which the paper left as future work.
+Beside the measure on the test set against epochs stands the same against seconds of training, which the paper left as future work.
 """
 
 import matplotlib
@@ -9,17 +9,17 @@ from matplotlib.figure import Figure
 
 from examples.paper.experiments import EXPERIMENTS, METHODS
 from examples.paper.norms import WINDOW as NORMS_WINDOW
-from examples.paper.reading import WINDOW, load, mean_curve, moving, norms
+from examples.paper.reading import WINDOW, load, mean_curve, moving, norms, seconds
 from examples.paper.runs import EACH
 
 COLOURS = dict(zip(METHODS, matplotlib.colormaps["tab10"].colors))
 
 
 def style(runs):
-    """The same colour for a method, dashed where k = 1."""
+    """The same colour for a method, the same line for a k."""
     settings = runs[0].settings
-    dashed = settings["method"] != "uniform" and settings["k"] == 1
-    return dict(color=COLOURS[settings["method"]], linestyle="--" if dashed else "-", label=runs[0].label)
+    line = "-" if settings["method"] == "uniform" else {0.5: "-", 0.75: "-.", 1.0: "--"}.get(settings["k"], ":")
+    return dict(color=COLOURS[settings["method"]], linestyle=line, label=runs[0].label)
 
 
 def training_loss(groups, axis):
@@ -46,8 +46,9 @@ def sorted_losses(groups, axis):
 
 def generalisation(groups, axis, measure, against):
     """The measure on the test set against `"epochs"` or `"seconds"`, averaged over the seeds."""
-    for runs in groups.values():
-        where = mean_curve(runs, "epoch") if against == "epochs" else np.mean([run.seconds for run in runs], axis=0)
+    times = seconds(groups)
+    for label, runs in groups.items():
+        where = mean_curve(runs, "epoch") if against == "epochs" else times[label].mean(axis=0)
         axis.plot(where, mean_curve(runs, measure), **style(runs))
     label = {"error": "test error (%)", "perplexity": "perplexity of the validation text"}[measure]
     axis.set(xlabel={"epochs": "epochs", "seconds": "seconds of training"}[against], ylabel=label, yscale="log")
@@ -55,13 +56,10 @@ def generalisation(groups, axis, measure, against):
 
 
 def variance(groups, axis):
-    """Variance of the weighted batch gradient, as a share of that of uniform draws, averaged over the seeds."""
+    """Variance of the weighted gradient, as a share of that of uniform sampling, averaged over the seeds."""
     for runs in groups.values():
-        if runs[0].settings["method"] != "uniform":
-            ratios = [[np.log(line["variance"][0] / line["variance"][1]) for line in run.lines] for run in runs]
-            axis.plot(mean_curve(runs, "epoch"), np.exp(np.mean(ratios, axis=0)), **style(runs))
-    axis.axhline(1, color=COLOURS["uniform"], label="uniform")
-    axis.set(xlabel="epochs", ylabel="variance of the batch gradient, uniform = 1", yscale="log")
+        axis.plot(mean_curve(runs, "epoch"), mean_curve(runs, "variance"), **style(runs))
+    axis.set(xlabel="epochs", ylabel="variance of the gradient, uniform = 1", yscale="log")
 
 
 def gradient_norms(found, axis):
@@ -72,11 +70,11 @@ def gradient_norms(found, axis):
     axis.set(xlabel="samples, by the norm of their gradient", ylabel="loss of the sample")
 
 
-def draw(folder, out):
+def draw(folder, out, epochs):
     """Draws every figure that there are results for. Returns `{file: caption}`."""
     made = {}
     for name, experiment in EXPERIMENTS.items():
-        for panel, (paint, caption) in panels(folder, name).items():
+        for panel, (paint, caption) in panels(folder, name, epochs[name]).items():
             path = out / f"{name}-{panel}.png"
             made[path] = caption
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,11 +82,11 @@ def draw(folder, out):
     return made
 
 
-def panels(folder, name):
+def panels(folder, name, epochs):
     """What there is to draw of an experiment: name of the panel to its function of an axis and its caption."""
-    experiment, groups, found = EXPERIMENTS[name], load(folder, name), norms(folder, name)
+    experiment, groups, found = EXPERIMENTS[name], load(folder, name, epochs), norms(folder, name)
     letters = {"mnist": ("1a", "1c", "4a"), "cifar10": ("2a", "2b and 2c", "4b"), "ptb": ("3a", "3c", "4c")}[name]
-    last = [run.lines[-1] for runs in groups.values() for run in runs]
+    having = lambda key: {label: runs for label, runs in groups.items() if all(run.last(key) is not None for run in runs)}  # noqa: E731
     tested = lambda against: lambda axis: generalisation(groups, axis, experiment.measure, against)  # noqa: E731
     made = {}
     if groups:
@@ -98,14 +96,14 @@ def panels(folder, name):
         made["training-loss"] = lambda axis: training_loss(groups, axis), caption
         made["epochs"] = tested("epochs"), f"Figure {letters[1]}: the test set after each epoch, mean of the seeds."
         made["seconds"] = tested("seconds"), "The same against seconds of training, evaluation left out."
-    if groups and all("sorted_losses" in line for line in last):
+    if having("sorted_losses"):
         caption = "Figure 1b: losses of the training samples after training, in rising order, mean of the seeds."
-        made["sorted-losses"] = lambda axis: sorted_losses(groups, axis), caption
-    if groups and all("variance" in line for line in last):
+        made["sorted-losses"] = lambda axis: sorted_losses(having("sorted_losses"), axis), caption
+    if having("variance"):
         caption = (
-            "the variance of the weighted batch gradient, divided by that of uniform draws for the same weights, mean of the seeds."
+            "The variance of the weighted gradient as a share of that of uniform sampling (eq. 28 by eq. 27), mean of the seeds."
         )
-        made["variance"] = lambda axis: variance(groups, axis), f"Figure 3b: {caption}" if name == "ptb" else caption.capitalize()
+        made["variance"] = lambda axis: variance(having("variance"), axis), f"Figure 3b: {caption}" if name == "ptb" else caption
     if found:
         caption = (
             f"Figure {letters[2]}: loss of {found['samples']} samples during the first steps of training, in the order of their "

@@ -38,7 +38,7 @@ def run_all(todo, chosen, progress):
                 if process.poll() is not None:
                     del running[process]
                     if process.returncode:
-                        failed.append(f"{settings.name}: {_last_line(_log(settings, chosen))}")
+                        failed.append(f"{settings.name}: {_last_line(_log(settings, chosen))} ({_log(settings, chosen)})")
     finally:
         for process in running:
             process.send_signal(signal.SIGINT)
@@ -51,7 +51,7 @@ def run_all(todo, chosen, progress):
 def _start(settings, epochs, chosen):
     log = _log(settings, chosen)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         return subprocess.Popen(command(settings, epochs, chosen), stdout=out, stderr=subprocess.STDOUT)
 
 
@@ -65,8 +65,7 @@ def command(settings, epochs, chosen):
         "epochs": epochs,
         "steps": settings.steps,
         "limit": settings.limit,
-        "threads": settings.threads,
-        "variance": chosen.variance,
+        "threads": chosen.threads,
         "results": chosen.results,
         "checkpoints": chosen.checkpoints,
     }
@@ -79,4 +78,4 @@ def _log(settings, chosen):
 
 
 def _last_line(log):
-    return (log.read_text(errors="replace").strip().splitlines() or [f"nothing in {log}"])[-1]
+    return (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]

@@ -1,57 +1,47 @@
-"""What is measured of a model and its sampler at an evaluation, besides the test set."""
+"""What is measured of a model and its sampler at an evaluation, besides the test set. Neither is changed."""
 
 import keras
 import numpy as np
-import tensorflow as tf
+
+from importance_sampling import Oracle, Pool
 
 
-def gradient_variance(model, sampler, batch_size, draws):
-    """The variance of the weighted gradient of a batch, summed over all weights, estimated from a number of draws.
+def variance_ratio(model, sampler, draws):
+    """What drawing by importance does to the variance of the gradient: E_P[alpha^2 |g|^2] / E[|g|^2], eq. 28 against eq. 27.
 
-    The same for uniform draws of the same size, for comparison. Neither the model nor the sampler is changed.
+    alpha = 1 / (B p) whatever the k of the run, so that both stand for estimates of the same gradient. Both means are taken
+    from the same draws, with the exact gradient norm |g| of each sample alone: without dropout, and with the moving statistics of
+    batch normalisation.
+
+    Args:
+        model: the compiled model.
+        sampler: the `ImportanceSampler` of the run.
+        draws: how many samples are drawn for it.
 
     Returns:
-        `[variance, variance of uniform draws]`.
+        float, below 1 where importance sampling reduces the variance, 1 for uniform sampling.
     """
     state = sampler.get_state()
-    rng = np.random.default_rng(0)
-    size = len(sampler.source)
-    gradient = gradient_of(model)
-    found = []
-    for draw_one in (
-        lambda: (lambda draw: (draw.read(), draw.weights))(sampler.draw(batch_size)),
-        lambda: (sampler.source[rng.integers(size, size=batch_size)], np.ones(batch_size, np.float32)),
-    ):
-        total, squares = 0.0, 0.0
-        for _ in range(draws):
-            (x, y, _), weights = draw_one()
-            flat = gradient(x, y, weights).numpy().astype(np.float64)
-            total, squares = total + flat, squares + flat @ flat
-        mean = total / draws
-        found.append(short((squares - draws * mean @ mean) / (draws - 1)))
+    draw = sampler.draw(draws)
     sampler.set_state(state)
-    return found
+    x, y, _ = draw.read()
+    norms = Oracle(model, score="full_gnorm").score(Pool(draw.indices, None, lambda part: (x[part], y[part], None)))
+    alpha = 1 / (draw.presample * draw.probabilities)
+    return short(np.mean(alpha**2 * norms**2) / np.mean(alpha * norms**2))
 
 
-def gradient_of(model):
-    @tf.function(reduce_retracing=True)
-    def gradient(x, y, weights):
-        with tf.GradientTape() as tape:
-            each = keras.losses.sparse_categorical_crossentropy(y, model(x, training=False))
-            loss = tf.reduce_mean(weights * each)
-        gradients = tape.gradient(loss, [w.value for w in model.trainable_variables])
-        return tf.concat([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in gradients], 0)
-
-    return gradient
-
-
-def sample_losses(model, source, quantiles=500, batch_size=500, most=60_000):
-    """The losses of the training samples, `most` of them, in rising order, at evenly spaced quantiles (figure 1b)."""
+def losses_of(model, source, indices, batch_size=500):
+    """The losses of some training samples as they are without dropout, `(n,)`."""
     each = []
-    for part in np.split(np.arange(min(len(source), most)), np.arange(batch_size, min(len(source), most), batch_size)):
+    for part in np.split(indices, np.arange(batch_size, len(indices), batch_size)):
         x, y, _ = source[part]
         each.append(keras.losses.sparse_categorical_crossentropy(y, model(x, training=False)).numpy())
-    return [short(loss) for loss in np.quantile(np.concatenate(each), np.linspace(0, 1, quantiles))]
+    return np.concatenate(each)
+
+
+def quantiles(losses, places=500):
+    """Losses in rising order, at evenly spaced quantiles (figure 1b)."""
+    return [short(loss) for loss in np.quantile(losses, np.linspace(0, 1, places))]
 
 
 def short(number):

@@ -19,8 +19,7 @@ from rich.progress import track
 from scipy.stats import spearmanr
 
 from examples.datasets import DataUnavailable
-from examples.paper.cli import RESULTS
-from examples.paper.experiments import EXPERIMENTS
+from examples.paper.experiments import EXPERIMENTS, RESULTS
 from examples.paper.measures import short
 from examples.paper.runs import replace_file, versions
 from importance_sampling import ArraySource, ItemSource, Oracle, Pool
@@ -80,11 +79,13 @@ def main(argv=None):
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="only the first images or sentences, for a quick look")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results files")
+    parser.add_argument("--results", type=Path, default=RESULTS["cpu"], help="folder of the results files")
     chosen = parser.parse_args(argv)
-    if chosen.samples < 1:
-        parser.error(f"--samples must be >= 1. Received: {chosen.samples}")
-    console = Console()
+    for name, least in (("samples", 1), ("seed", 0), ("limit", 1)):
+        value = getattr(chosen, name)
+        if value is not None and value < least:
+            parser.error(f"--{name} must be >= {least}. Received: {value}")
+    console = Console(soft_wrap=True)
     try:
         names = EXPERIMENTS if chosen.experiment == "all" else [chosen.experiment]
         loaded = {name: EXPERIMENTS[name].data(chosen.limit) for name in names}

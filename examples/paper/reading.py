@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from examples.paper.experiments import EXPERIMENTS, GRID, METHODS
-from examples.paper.runs import EACH
+from examples.paper.runs import EACH, OtherSettings
 
 WINDOW = 30  # kept means of 10 steps each: a moving average over 300 steps, an epoch of MNIST
 
@@ -27,29 +27,34 @@ class Run(NamedTuple):
         method = self.settings["method"]
         return method if method == "uniform" else f"{method}, k = {self.settings['k']:g}"
 
-    @property
-    def seconds(self):
-        """Training time at each evaluation, without the evaluations.
-
-        That of the CPU where the run had one thread, since other work on the machine changes it less; else that of the clock.
-        """
-        name = "cpu_seconds" if self.settings["threads"] == 1 else "seconds"
-        return [line[name] for line in self.lines]
+    def last(self, name):
+        """A value at the last evaluation, or None where it was not measured."""
+        return self.lines[-1].get(name)
 
     @property
-    def variance_ratio(self):
-        """Variance of the weighted gradient over that of uniform draws for the same weights, geometric mean of the evaluations."""
-        return float(np.exp(np.mean([np.log(line["variance"][0] / line["variance"][1]) for line in self.lines])))
+    def alone(self):
+        """Whether it had one thread: then its CPU time is its time, and other work on the machine hardly changes it."""
+        return all(line["threads"] == 1 for line in self.lines)
 
 
-def load(folder, experiment):
-    """The runs with the learning rate of the experiment that came as far as any, in groups of the same method and k."""
+def load(folder, experiment, epochs):
+    """The runs with the learning rate of the experiment that have come to `epochs`, cut off there, in groups of method and k.
+
+    Raises:
+        OtherSettings: runs differ in more than method, k and seed, and can't be compared.
+    """
     runs = [run for run in read(folder, experiment) if run.settings["learning_rate"] == EXPERIMENTS[experiment].learning_rate]
-    furthest = max((run.lines[-1]["epoch"] for run in runs), default=0)
+    same = [{name: run.settings[name] for name in ("batch_size", "presample", "steps", "limit")} for run in runs]
+    for run, settings in zip(runs, same):
+        if settings != same[0]:
+            raise OtherSettings(
+                f"runs of {experiment} in {folder} must have the same settings to be compared. "
+                f"Received: {settings} for {run.label}, seed {run.settings['seed']}, beside {same[0]}"
+            )
     groups = defaultdict(list)
     for run in sorted(runs, key=lambda run: (METHODS.index(run.settings["method"]), run.label, run.settings["seed"])):
-        if run.lines[-1]["epoch"] == furthest:
-            groups[run.label].append(run)
+        if run.lines[-1]["epoch"] >= epochs:
+            groups[run.label].append(run._replace(lines=run.lines[:epochs]))
     return dict(groups)
 
 
@@ -59,6 +64,12 @@ def read(folder, experiment):
         first, *lines = (json.loads(line) for line in path.read_text().splitlines())
         if lines:
             yield Run(first["settings"], lines, first["versions"], first["cores"])
+
+
+def seconds(groups):
+    """Training time at each epoch, without evaluations: `{label: (seeds, epochs)}`; of the CPU if every run had one thread."""
+    name = "cpu_seconds" if all(run.alone for runs in groups.values() for run in runs) else "seconds"
+    return {label: np.array([[line[name] for line in run.lines] for run in runs]) for label, runs in groups.items()}
 
 
 def grid(folder, experiment):

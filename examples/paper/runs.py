@@ -18,9 +18,10 @@ import tensorflow as tf
 
 import importance_sampling
 from examples.paper.experiments import EXPERIMENTS
-from examples.paper.measures import gradient_variance, sample_losses, short
+from examples.paper.measures import losses_of, quantiles, short, variance_ratio
 from importance_sampling import ImportanceTraining
 
+SOME = 2_000  # training samples whose plain loss is taken after each epoch
 EACH = 10  # steps whose losses are kept as one mean and one deviation
 
 
@@ -30,10 +31,7 @@ class OtherSettings(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides what a run comes to, and how long it takes.
-
-    `limit` keeps the first samples only, for a quick look; `threads` are those of TensorFlow, None for one for each core.
-    """
+    """What tells a run from others of its experiment; `limit` keeps the first samples only, for a quick look."""
 
     experiment: str
     method: str
@@ -44,7 +42,6 @@ class Settings:
     presample: int = 1024
     steps: int = 300
     limit: int | None = None
-    threads: int | None = None
 
     @property
     def name(self):
@@ -69,14 +66,11 @@ class Results:
         self.settings = settings
         self.path = Path(folder) / f"{settings.name}.jsonl"
         self._checkpoint = Path(checkpoints) / settings.name
+        self.first = {"settings": asdict(settings), "versions": versions(), "cores": os.cpu_count()}
         self.lines = []
         if self.path.exists():
-            first, *self.lines = (json.loads(line) for line in self.path.read_text().splitlines())
-            if first["settings"] != asdict(settings):
-                different = sorted(name for name, value in asdict(settings).items() if first["settings"].get(name) != value)
-                raise OtherSettings(
-                    f"{self.path} must have the settings of this run to be appended to. Received: other {', '.join(different)}"
-                )
+            self.first, *self.lines = (json.loads(line) for line in self.path.read_text().splitlines())
+            self._check(self.path, self.first["settings"])
 
     @property
     def epochs(self):
@@ -91,9 +85,10 @@ class Results:
         """
         kept = sorted(self._checkpoint.glob("epoch-*[0-9]"), key=lambda path: int(path.name.partition("-")[2]))
         if not kept:
-            self._restart()
+            self._refuse_to_start_over()
             return None
         state = pickle.loads(kept[-1].read_bytes())
+        self._check(self._checkpoint, state["settings"])
         if len(state["lines"]) < len(self.lines):
             raise OtherSettings(f"{self.path} must not be ahead of its checkpoint. Received: {kept[-1]}")
         self.lines = state["lines"]
@@ -105,7 +100,12 @@ class Results:
     def add(self, line, model, state):
         """Keeps a checkpoint, then the line."""
         self.lines.append(line)
-        kept = {"sampler": state, "lines": self.lines, "model": [v.numpy() for v in _variables(model)]}
+        kept = {
+            "settings": asdict(self.settings),
+            "sampler": state,
+            "lines": self.lines,
+            "model": [v.numpy() for v in _variables(model)],
+        }
         path = self._checkpoint / f"epoch-{line['epoch']}"
         replace_file(path, pickle.dumps(kept))
         self._write()
@@ -113,16 +113,20 @@ class Results:
             if other != path:
                 other.unlink()
 
-    def _restart(self):
+    def _check(self, where, settings):
+        other = sorted(name for name, value in asdict(self.settings).items() if settings.get(name) != value)
+        if other:
+            raise OtherSettings(f"{where} must have the settings of this run, to go on with it. Received: other {', '.join(other)}")
+
+    def _refuse_to_start_over(self):
         if self.lines:
             raise OtherSettings(
-                f"{self.path} must be removed to start anew: its run has no checkpoint in {self._checkpoint}. "
-                f"Received: {len(self.lines)} evaluations"
+                f"{self.path} must have its checkpoint in {self._checkpoint}, to go on with it; to start anew, remove it or name "
+                f"another folder with --results. Received: {len(self.lines)} evaluations without a checkpoint"
             )
 
     def _write(self):
-        first = {"settings": asdict(self.settings), "versions": versions(), "cores": os.cpu_count()}
-        replace_file(self.path, "".join(json.dumps(line) + "\n" for line in (first, *self.lines)).encode())
+        replace_file(self.path, "".join(json.dumps(line) + "\n" for line in (self.first, *self.lines)).encode())
 
 
 def versions():
@@ -149,14 +153,13 @@ def _variables(model):
     return [*model.variables, *model.optimizer.variables]
 
 
-def run(results, data, epochs, variance=0, tick=lambda: None):
+def run(results, data, epochs, tick=lambda: None):
     """Trains until `epochs` are done, evaluating after each; goes on where an earlier call stopped.
 
     Args:
         results: the `Results` of the run.
         data: the `Data` of the experiment.
         epochs: in all.
-        variance: from how many draws the variance of the weighted batch gradient is estimated at each evaluation; 0 for none.
         tick: called after each step.
     """
     if results.epochs >= epochs:
@@ -179,7 +182,7 @@ def run(results, data, epochs, variance=0, tick=lambda: None):
     )
     if restored is not None:
         training.set_state(restored)
-    evaluations = _Evaluations(results, training, recorder, data, variance)
+    evaluations = _Evaluations(results, training, recorder)
     training.fit(
         data.x,
         data.y,
@@ -214,10 +217,9 @@ class _Recorder:
 class _Evaluations(keras.callbacks.Callback):
     """A line after each epoch. `fit` has evaluated the test set by then."""
 
-    def __init__(self, results, training, recorder, data, variance):
+    def __init__(self, results, training, recorder):
         super().__init__()
         self._results, self._training, self._recorder = results, training, recorder
-        self._data, self._variance = data, variance
         last = results.lines[-1] if results.lines else {"seconds": 0.0, "cpu_seconds": 0.0}
         self._seconds, self._cpu_seconds = last["seconds"], last["cpu_seconds"]
 
@@ -229,21 +231,28 @@ class _Evaluations(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         experiment, settings = EXPERIMENTS[self._results.settings.experiment], self._results.settings
-        seconds = self._training.seconds
+        sampler, seconds = self._training.sampler, self._training.seconds
         means, deviations = self._recorder.take()
         line = {
             "epoch": epoch + 1,
             "step": (epoch + 1) * settings.steps,
             "seconds": round(self._seconds + sum(seconds.values()), 3),
             "cpu_seconds": round(self._cpu_seconds, 3),
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "sampler_share": short((seconds["draw"] + seconds["update"]) / sum(seconds.values())),
             experiment.measure: short(experiment.measured(logs["val_loss"], logs["val_accuracy"])),
             "test_loss": short(logs["val_loss"]),
+            "train_loss": short(np.mean(losses_of(self.model, sampler.source, _some(len(sampler.source))))),
             "losses": means,
             "deviations": deviations,
         }
         if epoch + 1 in experiment.table and experiment.sorted_losses:
-            line["sorted_losses"] = sample_losses(self.model, self._training.sampler.source)
-        if self._variance:
-            line["variance"] = gradient_variance(self.model, self._training.sampler, settings.batch_size, self._variance)
+            line["sorted_losses"] = quantiles(losses_of(self.model, sampler.source, np.arange(len(sampler.source))))
+        if experiment.variance:
+            line["variance"] = variance_ratio(self.model, sampler, experiment.variance)
         self._results.add(line, self.model, self._training.get_state())
+
+
+def _some(size):
+    """The same samples at each evaluation, for the training loss."""
+    return np.random.default_rng(0).choice(size, min(size, SOME), replace=False)

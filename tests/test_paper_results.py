@@ -1,0 +1,168 @@
+"""The paper's experiments: table, figures and verdicts from the results files."""
+
+import re
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind, ttest_ind_from_stats
+
+from examples.paper import claims, figures, reading, report
+from examples.paper.experiments import RESULTS, epochs_of
+from examples.paper.runs import OtherSettings, Results, Settings
+
+
+def line(epoch, error, seconds):
+    return {
+        "epoch": epoch,
+        "step": 300 * epoch,
+        "seconds": seconds,
+        "error": error,
+        "losses": [error / epoch] * 30,
+        "deviations": [0.1] * 30,
+        "cpu_seconds": 2 * seconds,
+        "threads": 1,
+        "train_loss": error,
+        "sorted_losses": [0.0, 0.1, error],
+        "variance": error,
+    }
+
+
+def written(folder, method, k, seed, errors, **others):
+    settings = Settings(**{"experiment": "mnist", "method": method, "k": k, "seed": seed, **others})
+    results = Results(settings, folder, folder / "kept")
+    results.lines = [line(i + 1, error, 10.0 * (i + 1)) for i, error in enumerate(errors)]
+    results._write()
+
+
+def test_the_report_has_the_paper_beside_what_was_measured(tmp_path):
+    for seed, errors in enumerate([[0.9, 0.7], [0.8, 0.6], [1.0, 0.8]]):
+        written(tmp_path / "results", "uniform", 1.0, seed, [1.5, 1.5, 1.5, 1.5, *errors])
+    for seed, errors in enumerate([[0.6, 0.5], [0.7, 0.52], [0.65, 0.54]]):
+        written(tmp_path / "results", "approx", 0.5, seed, [1.5, 1.5, 1.5, 1.5, *errors])
+    written(tmp_path / "results", "approx", 0.5, 7, [0.1])  # not finished
+    written(tmp_path / "results", "uniform", 1.0, 7, [1.5, 1.5, 1.5, 1.5, 0.9, 0.7, 0.1])  # gone on with
+    written(tmp_path / "results", "uniform", 1.0, 0, [0.1, 0.1], learning_rate=0.002)  # of the grid
+    assert report.main(["--results", str(tmp_path / "results"), "--docs", str(tmp_path), "--epochs", "6"]) == 0
+    text = (tmp_path / "results.md").read_text()
+    uniform = [0.9, 0.8, 1.0, 0.9]
+    assert f"| 5 | uniform | 0.79 % ± 0.11 |  | 0.9 % ± {np.std(uniform, ddof=1):.2g} | 4 |  |" in text
+    ours = ttest_ind([0.6, 0.7, 0.65], uniform, equal_var=False).pvalue
+    theirs = ttest_ind_from_stats(0.65, 0.05, 10, 0.79, 0.11, 10, equal_var=False).pvalue
+    expected = f"| 5 | approx, k = 0.5 | 0.65 % ± 0.05 | p = {theirs:.2g} | 0.65 % ± 0.05 | 3 | p = {ours:.2g} |"
+    assert expected in text
+    assert "| 6 | approx, k = 0.5 |  |  | 0.52 % ± 0.02 | 3 |" in text and "| 7 |" not in text
+    assert "| 10 | oracle, k = 1 | 0.56 % ± 0.07 |" in text and "7 runs, 0.2 hours of training" in text
+    assert "left out: approx, k = 0.5, seed 7 (1 of 6 epochs)." in text
+    assert "| approx, k = 0.5 | 120 | 1.00 | epoch 5 | 100 |" in text  # 0.65 is below the 0.7 that uniform sampling ends with
+    named = re.findall(r"\(figures/(.+?)\)", text)
+    assert len(named) == 5
+    for name in named:
+        assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_that_cannot_be_compared_end_with_a_sentence(tmp_path, capsys):
+    written(tmp_path, "uniform", 1.0, 0, [0.9])
+    written(tmp_path, "approx", 0.5, 0, [0.9], steps=2)
+    assert report.main(["--results", str(tmp_path), "--docs", str(tmp_path / "docs"), "--epochs", "1"]) == 1
+    assert "must have the same settings to be compared" in capsys.readouterr().out
+    with pytest.raises(OtherSettings, match="'steps': 2"):
+        reading.load(tmp_path, "mnist", 1)
+
+
+def test_what_was_not_measured_is_not_judged(tmp_path):
+    for seed in range(3):
+        for method in ("uniform", "oracle"):
+            settings = Settings("mnist", method, 0.5, seed)
+            results = Results(settings, tmp_path, tmp_path / "kept")
+            results.lines = [{**line(1, 0.9 + seed / 10, 1.0), "sorted_losses": None, "variance": None}]
+            for name in ("sorted_losses", "variance"):
+                del results.lines[0][name]
+            results._write()
+    found = claims.claims(tmp_path, {"mnist": 1})
+    assert not any("largest" in c.text and c.verdict != claims.PENDING for c in found)
+    assert "mnist-variance" not in "".join(map(str, figures.draw(tmp_path, tmp_path / "figures", epochs_of("cpu", 1))))
+
+
+def test_the_moving_average_is_that_of_the_batches(tmp_path):
+    """From the means and deviations of every 10 steps the mean and deviation of all the steps of a window come back."""
+    losses = np.random.default_rng(0).gamma(2.0, size=600)
+    parts = losses.reshape(60, 10)
+    run = reading.Run({"steps": 600}, [{"losses": parts.mean(axis=1), "deviations": parts.std(axis=1)}], {}, 1)
+    steps, means, deviations = reading.moving(run)
+    for i in (0, 17, len(steps) - 1):
+        window = losses[steps[i] - 300 : steps[i]]
+        assert (means[i], deviations[i]) == (pytest.approx(window.mean()), pytest.approx(window.std()))
+
+
+def test_the_page_is_that_of_the_results_files(tmp_path):
+    """`make paper` was run after the last results came in."""
+    drawn, docs = figures.draw(RESULTS["cpu"], tmp_path, epochs_of("cpu")), report.PAGES["cpu"]
+    assert (docs / "results.md").read_text() == report.page(RESULTS["cpu"], drawn, epochs_of("cpu"))
+    assert {path.name for path in drawn} == {path.name for path in (docs / "figures").iterdir()}
+
+
+def claimed(folder, text, epochs):
+    (found,) = (claim for claim in claims.claims(folder, {"mnist": epochs}) if text in claim.text)
+    return found
+
+
+def test_a_verdict_follows_from_the_runs(tmp_path):
+    better = "approx, k = 0.5: lower error than uniform sampling after 2 epochs"
+    assert claimed(tmp_path, better, 2).verdict == claims.PENDING
+    for seed, error in enumerate([0.80, 0.82, 0.84]):
+        written(tmp_path, "uniform", 1.0, seed, [2.0, error])
+    for seed, error in enumerate([0.60, 0.62]):
+        written(tmp_path, "approx", 0.5, seed, [0.64, error])
+    told = (claims.OPEN, "error 0.61 ± 0.014 against 0.82 ± 0.02: too few seeds for a test")
+    assert claimed(tmp_path, better, 2)[2:] == told
+    written(tmp_path, "approx", 0.5, 2, [0.64, 0.64])
+    assert claimed(tmp_path, better, 2).verdict == claims.YES
+
+
+def test_a_difference_the_wrong_way_is_not_reproduced_and_one_within_the_noise_is_open(tmp_path):
+    for seed, error in enumerate([0.60, 0.62, 0.64]):
+        written(tmp_path, "uniform", 1.0, seed, [error])
+        written(tmp_path, "approx", 0.5, seed, [error + 0.2])
+        written(tmp_path, "oracle", 0.5, seed, [error - 0.001])
+        written(tmp_path, "oracle", 1.0, seed, [0.1])
+    text = "{}: lower error than uniform sampling after 1 epochs"
+    worse, same = (claimed(tmp_path, text.format(f"{method}, k = 0.5"), 1) for method in ("approx", "oracle"))
+    assert worse.verdict == claims.NO and "the opposite" in worse.reason
+    assert same.verdict == claims.OPEN and "within what so few seeds differ by" in same.reason
+    assert claimed(tmp_path, text.format("oracle, k = 1"), 1).verdict == claims.YES  # no spread of its own
+
+
+@pytest.mark.parametrize(
+    ("uniform", "approx", "verdict", "reason"),
+    [
+        ([0.7, 0.7, 0.7, 0.7, 0.7, 0.6], [0.6] * 6, "YES", "epoch 1 against epoch 6"),
+        ([0.7, 0.7, 0.7, 0.7, 0.6, 0.6], [0.6] * 6, "NO", "epoch 1 against epoch 5"),
+        ([0.7] * 6, [0.7, 0.6, 0.6, 0.6, 0.6, 0.6], "YES", "epoch 2 against not in 6 epochs"),
+        ([0.7] * 5, [0.7, 0.6, 0.6, 0.6, 0.6], "OPEN", "epoch 2 against not in 5 epochs: not trained for long enough"),
+        ([0.7] * 5, [0.7] * 5, "OPEN", "not in 5 epochs against not in 5 epochs: not trained for long enough"),
+        ([0.6] * 6, [0.7] * 6, "NO", "not in 6 epochs against epoch 1"),
+    ],
+)
+def test_a_lead_is_counted_in_epochs(tmp_path, uniform, approx, verdict, reason):
+    text = "comes to 0.65 % error 5 epochs"
+    for seed in range(3):
+        assert claimed(tmp_path, text, len(uniform)).verdict in (claims.PENDING, claims.OPEN)
+        written(tmp_path, "uniform", 1.0, seed, [error + seed / 1000 for error in uniform])
+        written(tmp_path, "approx", 0.5, seed, [error + seed / 1000 for error in approx])
+    found = claimed(tmp_path, text, len(uniform))
+    assert found.verdict == getattr(claims, verdict) and found.reason.startswith(reason)
+
+
+def test_the_long_claims_of_cifar10_get_a_verdict_once_they_can(tmp_path):
+    """Uniform sampling at 10 % from epoch 116 on, approx from 78, and no lead any more after the rate was lowered."""
+    for seed in range(3):
+        falling = np.linspace(30, 10, 116).tolist() + [8.0] * 51
+        earlier = np.linspace(30, 10, 78).tolist() + [9.9] * 38 + [8.0] * 51
+        for method, errors in (("uniform", falling), ("approx", earlier)):
+            written(tmp_path, method, 0.5, seed, [error + seed / 1e9 for error in errors], experiment="cifar10")
+    found = {claim.text: claim for claim in claims.claims(tmp_path, {"cifar10": 167})}
+    for start in ("approx, k = 0.5: comes to 10 %", "Importance sampling matters mostly before"):
+        (claim,) = (claim for text, claim in found.items() if text.startswith(start))
+        assert claim.verdict == claims.YES, claim
+    early = claims.claims(tmp_path, {"cifar10": 100})
+    assert [claim.verdict for claim in early if "matters mostly before" in claim.text] == [claims.OPEN]
