@@ -10,41 +10,15 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import ttest_ind_from_stats
 
-from examples.paper.claims import LEVEL, MONOTONE, NO, OPEN, PENDING, SEEDS, YES, claims, first_below
+from examples.paper.claims import NO, OPEN, PENDING, SEEDS, YES, claims, first_below
 from examples.paper.experiments import EXPERIMENTS, RESULTS, epochs_of
 from examples.paper.figures import draw
 from examples.paper.reading import at, grid, load, mean_curve, norms, read, seconds
+from examples.paper.published import PAPER
 from examples.paper.runs import OtherSettings
+from examples.paper.words import CLOCK, DEVIATIONS, OSCILLATION, RULES, TESTED
 
 PAGES = {"cpu": Path(__file__).parents[2] / "docs", "full": Path("build/full")}
-
-# Table 1: mean and deviation by experiment, epoch and method
-PAPER = {
-    "mnist": {
-        5: {"uniform": (0.79, 0.11), "oracle, k = 1": (0.73, 0.11), "oracle, k = 0.5": (0.56, 0.04)}
-        | {"approx, k = 1": (0.83, 0.06), "approx, k = 0.5": (0.65, 0.05)},
-        10: {"uniform": (0.64, 0.10), "oracle, k = 1": (0.56, 0.07), "oracle, k = 0.5": (0.52, 0.05)}
-        | {"approx, k = 1": (0.60, 0.06), "approx, k = 0.5": (0.61, 0.04)},
-        20: {"uniform": (0.56, 0.07), "oracle, k = 1": (0.53, 0.08), "oracle, k = 0.5": (0.47, 0.04)}
-        | {"approx, k = 1": (0.53, 0.06), "approx, k = 0.5": (0.54, 0.06)},
-    },
-    "cifar10": {
-        50: {"uniform": (12.33, 0.39), "oracle, k = 1": (10.68, 0.65), "oracle, k = 0.5": (9.58, 0.16)}
-        | {"approx, k = 1": (11.54, 0.55), "approx, k = 0.5": (10.78, 0.09)},
-        100: {"uniform": (10.19, 0.24), "oracle, k = 1": (9.74, 0.44), "oracle, k = 0.5": (9.20, 0.55)}
-        | {"approx, k = 1": (9.71, 0.14), "approx, k = 0.5": (9.90, 0.47)},
-        150: {"uniform": (7.97, 0.10), "oracle, k = 1": (7.77, 0.14), "oracle, k = 0.5": (7.44, 0.14)}
-        | {"approx, k = 1": (7.61, 0.07), "approx, k = 0.5": (7.64, 0.27)},
-    },
-    "ptb": {
-        10: {"uniform": (184.5, 1.56), "oracle, k = 1": (178.3, 2.47), "oracle, k = 0.5": (187.2, 1.61)}
-        | {"approx, k = 1": (179.4, 6.20), "approx, k = 0.5": (180.0, 4.78)},
-        30: {"uniform": (138.6, 0.60), "oracle, k = 1": (137.8, 1.53), "oracle, k = 0.5": (139.0, 0.72)}
-        | {"approx, k = 1": (136.2, 2.98), "approx, k = 0.5": (134.3, 2.19)},
-        50: {"uniform": (130.3, 0.63), "oracle, k = 1": (129.9, 1.27), "oracle, k = 0.5": (130.5, 0.21)}
-        | {"approx, k = 1": (128.2, 2.02), "approx, k = 0.5": (127.4, 1.45)},
-    },
-}
 
 
 def difference(found, uniform):
@@ -58,7 +32,7 @@ def table(name, groups, epochs):
     """The rows of Table 1 for one experiment, in Markdown, and those of the last epoch here."""
     experiment = EXPERIMENTS[name]
     unit = " %" if experiment.measure == "error" else ""
-    rows = ["| epoch | method | paper | of the paper | here | seeds here | of ours |", "|---|---|---|---|---|---|---|"]
+    rows = ["| epoch | method | paper | p, paper | here | seeds here | p, here |", "|---|---|---|---|---|---|---|"]
     for epoch in sorted({*experiment.table, *([epochs] if groups else [])}):
         uniform, published = at(groups.get("uniform", []), epoch, experiment.measure), PAPER[name].get(epoch, {})
         for label in dict.fromkeys((*published, *groups)):
@@ -110,31 +84,6 @@ def verdicts(found):
     return ["| section | claim | verdict | measured |", "|---|---|---|---|", *rows]
 
 
-RULES = f"""\
-That a value is smaller counts as reproduced when a one-sided Welch test over at least {SEEDS} seeds each gives p < {LEVEL}, and
-as not reproduced when it gives that for the opposite. Anything between is more than so few seeds can tell; many gains in the
-paper's own Table 1 are of that kind too, see the column beside it. Each claim is tested alone: at that level one in twenty passes
-by chance. Loss and gradient norm count as ordered alike from a mean rank correlation of {MONOTONE} within a batch. The rules
-(`examples/paper/claims.py`) were last changed when seed 0 of uniform sampling and of approx on MNIST was known, and not since."""
-
-OSCILLATION = """\
-What figures 1a, 2a and 3a show is the weighted loss of the batches. For k = 1 the weight takes out what the loss of a sample
-differs by, so it moves less by construction; whether the *gradient* varies less is measured apart, in figure 3b."""
-
-DEVIATIONS = """\
-- The weights are those of eq. 12 times a constant of the presample, `reweighting="rescaled"`: k does not change the step size.
-- MNIST: the paper names no smoothing; it is that of CIFAR-10, half the mean training loss.
-- CIFAR-10: "similar dropout" is taken to mean 0.5 after both fully connected layers; convolutions are padded, and batch
-  normalisation comes after the activation; shifts are up to 4 pixels, and what they uncover is black.
-- Penn Treebank: where a sentence has not 20 words before, the context is masked; before the first word it is masked as a whole.
-- The learning rate was searched with one seed for a few epochs, where a grid is shown, and is 0.001 where none is.
-- Fewer seeds, and on CIFAR-10 and Penn Treebank fewer epochs, than the paper; k = 0.75 was not run."""
-
-CLOCK = """\
-Seconds of training leave evaluations out; with one thread a run they are those of the CPU, so that what else the machine does
-hardly changes them. A single evaluation of a few seeds is noisy: so is the epoch at which a curve first comes to a value."""
-
-
 def page(folder, figures, epochs):
     """The page of results, in Markdown."""
     found = claims(folder, epochs)
@@ -176,9 +125,6 @@ def page(folder, figures, epochs):
                 text += [f"![{path.stem}](figures/{path.name})", "", caption, ""]
         text += cost_of_norms(folder, name)
     return "\n".join(text).rstrip() + "\n"
-
-
-TESTED = "p: Welch's test of the difference from uniform sampling, two-sided, of the paper from its means and deviations."
 
 
 def conditions(groups):
