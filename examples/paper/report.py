@@ -13,8 +13,8 @@ from scipy.stats import ttest_ind_from_stats
 from examples.paper.claims import NO, OPEN, PENDING, SEEDS, YES, claims, first_below
 from examples.paper.experiments import EXPERIMENTS, RESULTS, epochs_of
 from examples.paper.figures import draw
-from examples.paper.reading import at, grid, load, mean_curve, norms, read, seconds
 from examples.paper.published import PAPER
+from examples.paper.reading import at, grid, load, mean_curve, norms, read, seconds
 from examples.paper.runs import OtherSettings
 from examples.paper.words import CLOCK, DEVIATIONS, OSCILLATION, RULES, TESTED
 
