@@ -70,17 +70,18 @@ def test_runs_that_cannot_be_compared_end_with_a_sentence(tmp_path, capsys):
 
 
 def test_what_was_not_measured_is_not_judged(tmp_path):
+    """Runs of other versions: a claim that needs what they have not measured says so, the others are judged."""
     for seed in range(3):
-        for method in ("uniform", "oracle"):
-            settings = Settings("mnist", method, 0.5, seed)
-            results = Results(settings, tmp_path, tmp_path / "kept")
-            results.lines = [{**line(1, 0.9 + seed / 10, 1.0), "sorted_losses": None, "variance": None}]
-            for name in ("sorted_losses", "variance"):
-                del results.lines[0][name]
+        for k in (0.5, 1.0):
+            results = Results(Settings("mnist", "oracle", k, seed), tmp_path, tmp_path / "kept")
+            results.lines = [line(1, 0.9 + k + seed / 10, 1.0)]
+            del results.lines[0]["sorted_losses"], results.lines[0]["variance"]
             results._write()
-    found = claims.claims(tmp_path, {"mnist": 1})
-    assert not any("largest" in c.text and c.verdict != claims.PENDING for c in found)
-    assert "mnist-variance" not in "".join(map(str, figures.draw(tmp_path, tmp_path / "figures", epochs_of("cpu", 1))))
+    largest = claimed(tmp_path, "oracle: k = 0.5 lowers the largest loss", 1)
+    assert largest[2:] == (claims.PENDING, "largest loss was not measured")
+    assert claimed(tmp_path, "oracle: and comes to a lower error", 1).verdict == claims.YES
+    drawn = {path.name for path in figures.draw(tmp_path, tmp_path / "figures", epochs_of("cpu", 1))}
+    assert drawn == {"mnist-training-loss.png", "mnist-epochs.png", "mnist-seconds.png"}
 
 
 def test_the_moving_average_is_that_of_the_batches(tmp_path):

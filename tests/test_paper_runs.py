@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def lines(path):
 
 
 def without_times(line):
-    return {name: value for name, value in line.items() if name not in ("seconds", "cpu_seconds", "sampler_share", "threads")}
+    return {name: value for name, value in line.items() if name not in ("seconds", "cpu_seconds", "sampler_share")}
 
 
 @pytest.mark.parametrize("method", ["oracle", "approx"])
@@ -273,6 +274,9 @@ def test_runs_in_processes_of_their_own_are_those_of_one_and_one_that_fails_is_n
     (settings, found), (expected_settings, expected) = lines(path), lines(tmp_path / "here" / path.name)
     assert path.name == "mnist-uniform-lr0.001-seed0.jsonl" and settings == expected_settings
     assert without_times(found) == without_times(expected)
+    shutil.rmtree(tmp_path / "kept")
+    assert cli.main([*RUNS, "--methods", "uniform", *at_once]) == 0
+    assert not (tmp_path / "kept").exists()  # nothing was to do, and no process was started
 
 
 def test_ctrl_c_ends_the_processes_too(mnist, tmp_path):

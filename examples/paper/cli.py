@@ -84,8 +84,9 @@ def main(argv=None):
     chosen = arguments(argv)
     console = Console(soft_wrap=True)  # commands and paths in one piece
     names = EXPERIMENTS if chosen.experiment == "all" else [chosen.experiment]
-    epochs = {name: EXPERIMENTS[name].grid_epochs for name in names} if chosen.grid else epochs_of(chosen.scale, names=names)
-    epochs = {name: chosen.epochs or epochs[name] for name in names}
+    epochs = epochs_of(chosen.scale, chosen.epochs, names)
+    if chosen.grid and not chosen.epochs:
+        epochs = {name: EXPERIMENTS[name].grid_epochs for name in names}
     if chosen.threads is not None and chosen.jobs == 1:
         tf.config.threading.set_intra_op_parallelism_threads(chosen.threads)
         tf.config.threading.set_inter_op_parallelism_threads(chosen.threads)

@@ -19,13 +19,13 @@ def run_all(todo, chosen, progress):
     Args:
         todo: pairs of the `Results` of a run and the epochs it is to come to.
         chosen: arguments of the command line, as far as they are the same for all runs.
-        progress: of rich; has a bar for each run that was started.
+        progress: of rich; has a bar for each run that was started. For one that is done already no process is.
 
     Raises:
         JobFailed: at least one failed; names it and the last line it said.
         KeyboardInterrupt: the processes have been interrupted too, and have ended.
     """
-    waiting, running, failed = list(todo), {}, []
+    waiting, running, failed = [(one, epochs) for one, epochs in todo if one.epochs < epochs], {}, []
     try:
         while waiting or running:
             while waiting and len(running) < chosen.jobs:
