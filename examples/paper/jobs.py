@@ -1,6 +1,5 @@
 """Several runs at once, each in a process of its own that goes on from the results file as any run does."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ def run_all(todo, chosen, progress):
 
     Raises:
         JobFailed: at least one failed; names it and the last line it said.
-        KeyboardInterrupt: the processes have been interrupted too, and have ended.
+        KeyboardInterrupt: the processes have ended too.
     """
     waiting, running, failed = [(one, epochs) for one, epochs in todo if one.epochs < epochs], {}, []
     try:
@@ -41,7 +40,7 @@ def run_all(todo, chosen, progress):
                         failed.append(f"{settings.name}: {_last_line(_log(settings, chosen))} ({_log(settings, chosen)})")
     finally:
         for process in running:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # runs go on from a kill; an interrupt is ignored where the shell started us in the background
         for process in running:
             process.wait()
     if failed:
