@@ -2,6 +2,8 @@
 
 import keras
 
+from examples.paper.packed import PackedLSTM
+
 layers = keras.layers
 
 
@@ -42,9 +44,6 @@ def penn_treebank(words=10_001):
     """Section 4.3: the small LSTM of Zaremba et al. (2014), two layers, here of 256 units, on an embedding in R^64."""
     model = keras.Sequential([keras.Input((20,), dtype="int32")], name="penn_treebank")
     model.add(layers.Embedding(words, 64, mask_zero=True))
-    model.add(layers.LSTM(256, return_sequences=True))
-    model.add(layers.Dropout(0.5))
-    model.add(layers.LSTM(256))
-    model.add(layers.Dropout(0.5))
+    model.add(PackedLSTM(256, layers=2, dropout=0.5))
     model.add(layers.Dense(words, activation="softmax"))
     return model
