@@ -18,7 +18,7 @@ def test_the_networks_are_those_of_the_paper(name, parameters):
 
 def kinds(model):
     """The layers by name of class, with what tells them apart."""
-    told = {"Conv2D": "filters", "Dense": "units", "LSTM": "units", "Dropout": "rate", "Embedding": "output_dim"}
+    told = {"Conv2D": "filters", "Dense": "units", "Dropout": "rate", "Embedding": "output_dim"}
     return [
         (kind, getattr(layer, told[kind])) if kind in told else kind for layer in model.layers for kind in [type(layer).__name__]
     ]
@@ -32,8 +32,9 @@ def test_the_layers_are_in_the_order_of_the_paper():
     normal = "BatchNormalization"
     large = [layer for n in (64, 128, 256) for layer in (("Conv2D", n), normal, ("Conv2D", n), normal, *pool)]
     assert kinds(networks.cifar10()) == [*large, "Flatten", ("Dense", 1024), *fully]
-    lstm = [("LSTM", 256), ("Dropout", 0.5)] * 2
-    assert kinds(networks.penn_treebank()) == [("Embedding", 64), *lstm, ("Dense", 10_001)]
+    language = networks.penn_treebank()
+    assert kinds(language) == [("Embedding", 64), "PackedLSTM", ("Dense", 10_001)]
+    assert [(cell.units, dropout.rate) for cell, dropout in language.layers[1].parts] == [(256, 0.5)] * 2
 
 
 def test_the_settings_are_those_of_the_paper():

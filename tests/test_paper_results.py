@@ -1,5 +1,6 @@
 """The paper's experiments: table, figures and verdicts from the results files."""
 
+import json
 import re
 
 import numpy as np
@@ -21,6 +22,7 @@ def line(epoch, error, seconds):
         "deviations": [0.1] * 30,
         "cpu_seconds": 2 * seconds,
         "threads": 1,
+        "sampler_share": 0.0,
         "train_loss": error,
         "sorted_losses": [0.0, 0.1, error],
         "variance": error,
@@ -58,6 +60,25 @@ def test_the_report_has_the_paper_beside_what_was_measured(tmp_path):
     assert len(named) == 5
     for name in named:
         assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_seconds_are_those_of_one_machine(tmp_path):
+    """The runs of the oracle were made on one of half the speed, where three quarters of their time went into choosing."""
+    for seed in range(2):
+        written(tmp_path, "uniform", 1.0, seed, [0.9, 0.8])  # 20 seconds of the CPU an epoch
+        written(tmp_path, "oracle", 0.5, seed, [0.9, 0.8])
+    for path in tmp_path.glob("mnist-oracle*"):
+        first, *lines = (json.loads(row) for row in path.read_text().splitlines())
+        slow = [row | {"cpu_seconds": 160.0 * row["epoch"], "sampler_share": 0.75} for row in lines]
+        path.write_text("".join(json.dumps(row) + "\n" for row in (first, *slow)))
+    groups = reading.load(tmp_path, "mnist", 2)
+    found = reading.seconds(groups)
+    np.testing.assert_allclose(found["uniform"], [[20, 40]] * 2)
+    np.testing.assert_allclose(found["oracle, k = 0.5"], [[80, 160]] * 2)
+    assert "| oracle, k = 0.5 | 160 | 4.00 |" in "\n".join(report.clock("mnist", groups))
+    assert "4 runs, 0.2 hours of training" in report.conditions(groups)  # what they really took: 720 s
+    without = reading.seconds({"oracle, k = 0.5": groups["oracle, k = 0.5"]})
+    np.testing.assert_allclose(without["oracle, k = 0.5"], [[160, 320]] * 2)
 
 
 def test_runs_that_cannot_be_compared_end_with_a_sentence(tmp_path, capsys):

@@ -108,6 +108,19 @@ def test_results_of_other_settings_are_not_appended_to(small, tmp_path, capsys):
     assert "Received: other steps" in capsys.readouterr().out and not path.exists()
 
 
+def test_a_run_of_other_versions_is_not_gone_on_with(small, tmp_path, capsys, monkeypatch):
+    command = ["mnist", "--methods", "uniform", "--seeds", "0", "--steps", "2", "--results", str(tmp_path)]
+    assert cli.main([*command, "--epochs", "1"]) == 0
+    before = (tmp_path / "mnist-uniform-lr0.001-seed0.jsonl").read_text()
+    monkeypatch.setattr(keras, "__version__", "9.9.9")
+    assert cli.main([*command, "--epochs", "1"]) == 0  # it is done, whatever the versions are now
+    assert cli.main([*command, "--epochs", "2"]) == 1
+    assert f"Received: keras 9.9.9, not {lines(tmp_path / 'mnist-uniform-lr0.001-seed0.jsonl')[0]['versions']['keras']}" in (
+        " ".join(capsys.readouterr().out.split())
+    )
+    assert (tmp_path / "mnist-uniform-lr0.001-seed0.jsonl").read_text() == before
+
+
 def test_the_command_to_go_on_is_in_one_piece(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_run_here", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     command = [

@@ -95,7 +95,7 @@ def panels(folder, name, epochs):
         )
         made["training-loss"] = lambda axis: training_loss(groups, axis), caption
         made["epochs"] = tested("epochs"), f"Figure {letters[1]}: the test set after each epoch, mean of the seeds."
-        made["seconds"] = tested("seconds"), "The same against seconds of training, evaluation left out."
+        made["seconds"] = tested("seconds"), "The same against seconds of training, as on one machine, evaluation left out."
     if having("sorted_losses"):
         caption = "Figure 1b: losses of the training samples after training, in rising order, mean of the seeds."
         made["sorted-losses"] = lambda axis: sorted_losses(having("sorted_losses"), axis), caption

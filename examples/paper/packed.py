@@ -24,18 +24,18 @@ class PackedLSTM(keras.layers.Layer):
 
     def __init__(self, units, layers, dropout, **kwargs):
         super().__init__(**kwargs)
-        self.cells = [keras.layers.LSTMCell(units) for _ in range(layers)]
-        self.dropouts = [keras.layers.Dropout(dropout) for _ in range(layers)]
+        self.units = units
+        self.parts = [(keras.layers.LSTMCell(units), keras.layers.Dropout(dropout)) for _ in range(layers)]
         self.supports_masking = True
         self.supports_jit = False  # XLA wants shapes that are known
 
     def build(self, shape):
-        for cell in self.cells:
+        for cell, _ in self.parts:
             cell.build(shape)
-            shape = (*shape[:-1], cell.units)
+            shape = (*shape[:-1], self.units)
 
     def compute_output_shape(self, shape):
-        return shape[0], self.cells[-1].units
+        return shape[0], self.units
 
     def compute_mask(self, inputs, previous_mask):
         return None  # the last state is that of the whole sequence
@@ -46,11 +46,11 @@ class PackedLSTM(keras.layers.Layer):
         counts = tf.reduce_sum(words, axis=0)  # (T,), sequences that have a word at each time
         by_time = tf.gather(tf.transpose(inputs, (1, 0, 2)), longest_first, axis=1)  # (T, b, d)
         packed = tf.boolean_mask(by_time, tf.sequence_mask(counts, tf.shape(inputs)[0]))  # (P, d)
-        for cell, dropout in zip(self.cells, self.dropouts):
+        for cell, dropout in self.parts:
             states = _states(cell, tf.split(_inputs(cell, packed), counts, num=inputs.shape[1]))
             packed = dropout(tf.concat(states, axis=0), training=training)  # (P, units)
         last = packed[tf.shape(packed)[0] - counts[-1] :]
-        return tf.scatter_nd(longest_first[: counts[-1], None], last, (tf.shape(inputs)[0], self.cells[-1].units))
+        return tf.scatter_nd(longest_first[: counts[-1], None], last, (tf.shape(inputs)[0], self.units))
 
 
 def _inputs(cell, packed):

@@ -66,10 +66,23 @@ def read(folder, experiment):
             yield Run(first["settings"], lines, first["versions"], first["cores"])
 
 
+def measured_seconds(runs):
+    """What the clock said of the training of each run, evaluations left out; the CPU's clock where every run had one thread."""
+    name = "cpu_seconds" if all(run.alone for run in runs) else "seconds"
+    return [run.lines[-1][name] for run in runs]
+
+
 def seconds(groups):
-    """Training time at each epoch, without evaluations: `{label: (seeds, epochs)}`; of the CPU if every run had one thread."""
-    name = "cpu_seconds" if all(run.alone for runs in groups.values() for run in runs) else "seconds"
-    return {label: np.array([[line[name] for line in run.lines] for run in runs]) for label, runs in groups.items()}
+    """Training time at each epoch as on one machine, without evaluations: `{label: (seeds, epochs)}`.
+
+    The machines of the runs differ in speed, and other work slows some of them. The share of choosing in the time of a run is
+    measured within the run, where neither matters much: the rest of its time is what uniform sampling takes for these steps.
+    """
+    runs = [run for group in groups.values() for run in group]
+    base = groups.get("uniform", runs)
+    plain = [took * (1 - run.last("sampler_share")) / len(run.lines) for run, took in zip(base, measured_seconds(base))]
+    shares = {label: np.array([[line["sampler_share"] for line in run.lines] for run in group]) for label, group in groups.items()}
+    return {label: np.mean(plain) * np.arange(1, share.shape[1] + 1) / (1 - share) for label, share in shares.items()}
 
 
 def grid(folder, experiment):

@@ -14,7 +14,7 @@ from examples.paper.claims import NO, OPEN, PENDING, SEEDS, YES, claims, first_b
 from examples.paper.experiments import EXPERIMENTS, RESULTS, epochs_of
 from examples.paper.figures import draw
 from examples.paper.published import PAPER
-from examples.paper.reading import at, grid, load, mean_curve, norms, read, seconds
+from examples.paper.reading import at, grid, load, mean_curve, measured_seconds, norms, read, seconds
 from examples.paper.runs import OtherSettings
 from examples.paper.words import CLOCK, DEVIATIONS, OSCILLATION, RULES, TESTED
 
@@ -131,7 +131,7 @@ def conditions(groups):
     """In a few sentences, what the runs of an experiment have in common and what they cost."""
     runs = [run for group in groups.values() for run in group]
     distinct = lambda values: ", ".join(sorted({str(value) for value in values}))  # noqa: E731
-    hours = sum(took[:, -1].sum() for took in seconds(groups).values()) / 3600
+    hours = sum(measured_seconds(runs)) / 3600
     cores, threads = distinct(run.cores for run in runs), distinct(line["threads"] or "all" for run in runs for line in run.lines)
     used = {name: distinct(run.settings[name] for run in runs) for name in runs[0].settings}
     versions = ", ".join(f"{name} {distinct(run.versions[name] for run in runs)}" for name in runs[0].versions)

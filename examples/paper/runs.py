@@ -19,7 +19,7 @@ import tensorflow as tf
 import importance_sampling
 from examples.paper.experiments import EXPERIMENTS
 from examples.paper.measures import losses_of, quantiles, short, variance_ratio
-from importance_sampling import ImportanceTraining
+from importance_sampling import ImportanceTraining, Oracle
 
 SOME = 2_000  # training samples whose plain loss is taken after each epoch
 EACH = 10  # steps whose losses are kept as one mean and one deviation
@@ -89,6 +89,7 @@ class Results:
             return None
         state = pickle.loads(kept[-1].read_bytes())
         self._check(self._checkpoint, state["settings"])
+        self._refuse_other_versions(state["versions"])
         if len(state["lines"]) < len(self.lines):
             raise OtherSettings(f"{self.path} must not be ahead of its checkpoint. Received: {kept[-1]}")
         self.lines = state["lines"]
@@ -102,6 +103,7 @@ class Results:
         self.lines.append(line)
         kept = {
             "settings": asdict(self.settings),
+            "versions": self.first["versions"],
             "sampler": state,
             "lines": self.lines,
             "model": [v.numpy() for v in _variables(model)],
@@ -117,6 +119,15 @@ class Results:
         other = sorted(name for name, value in asdict(self.settings).items() if settings.get(name) != value)
         if other:
             raise OtherSettings(f"{where} must have the settings of this run, to go on with it. Received: other {', '.join(other)}")
+
+    def _refuse_other_versions(self, begun):
+        now = versions()
+        other = [f"{name} {now[name]}, not {begun.get(name)}" for name in now if now[name] != begun.get(name)]
+        if other:
+            raise OtherSettings(
+                f"{self.path} must go on under the versions it was begun with; to start anew, remove it and {self._checkpoint}. "
+                f"Received: {'; '.join(other)}"
+            )
 
     def _refuse_to_start_over(self):
         if self.lines:
@@ -171,9 +182,10 @@ def run(results, data, epochs, tick=lambda: None):
     if results.epochs >= epochs:  # the checkpoint was ahead of the file
         return
     recorder = _Recorder(tick)
+    importance = Oracle(model, batch_size=experiment.scored_at_once) if settings.method == "oracle" else settings.method
     training = ImportanceTraining(
         model,
-        importance=settings.method,
+        importance=importance,
         k=settings.k,
         smoothing=experiment.smoothing(),
         presample=settings.presample,
@@ -220,8 +232,9 @@ class _Evaluations(keras.callbacks.Callback):
     def __init__(self, results, training, recorder):
         super().__init__()
         self._results, self._training, self._recorder = results, training, recorder
-        last = results.lines[-1] if results.lines else {"seconds": 0.0, "cpu_seconds": 0.0}
+        last = results.lines[-1] if results.lines else {"seconds": 0.0, "cpu_seconds": 0.0, "sampler_share": 0.0}
         self._seconds, self._cpu_seconds = last["seconds"], last["cpu_seconds"]
+        self._choosing = last["sampler_share"] * last["seconds"]
 
     def on_epoch_begin(self, epoch, logs=None):
         self._began = time.process_time()
@@ -231,15 +244,16 @@ class _Evaluations(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         experiment, settings = EXPERIMENTS[self._results.settings.experiment], self._results.settings
-        sampler, seconds = self._training.sampler, self._training.seconds
+        sampler, spent = self._training.sampler, self._training.seconds
+        seconds = self._seconds + sum(spent.values())
         means, deviations = self._recorder.take()
         line = {
             "epoch": epoch + 1,
             "step": (epoch + 1) * settings.steps,
-            "seconds": round(self._seconds + sum(seconds.values()), 3),
+            "seconds": round(seconds, 3),
             "cpu_seconds": round(self._cpu_seconds, 3),
             "threads": tf.config.threading.get_intra_op_parallelism_threads(),
-            "sampler_share": short((seconds["draw"] + seconds["update"]) / sum(seconds.values())),
+            "sampler_share": short((self._choosing + spent["draw"] + spent["update"]) / seconds),
             experiment.measure: short(experiment.measured(logs["val_loss"], logs["val_accuracy"])),
             "test_loss": short(logs["val_loss"]),
             "train_loss": short(np.mean(losses_of(self.model, sampler.source, _some(len(sampler.source))))),

@@ -23,7 +23,8 @@ DEVIATIONS = """\
 - Fewer seeds, and on CIFAR-10 and Penn Treebank fewer epochs, than the paper; k = 0.75 was not run."""
 
 CLOCK = """\
-Seconds of training leave evaluations out; with one thread a run they are those of the CPU, so that what else the machine does
-hardly changes them. A single evaluation of a few seeds is noisy: so is the epoch at which a curve first comes to a value."""
+Seconds of training are those of the machine that ran uniform sampling, evaluations left out: the runs come from machines of
+different speed, so what a method costs is the share of its own time that choosing took, measured within the same run. A single
+evaluation of a few seeds is noisy: so is the epoch at which a curve first comes to a value."""
 
 TESTED = "p: Welch's test of the difference from uniform sampling, two-sided, of the paper from its means and deviations."
