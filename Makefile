@@ -56,12 +56,13 @@ paper: .venv/ready
 # one thread a run and a run for each core: more steps in an hour than one run on all cores, and seconds that can be compared
 # TensorFlow takes the kernels of oneDNN by itself on some processors only; with them a step takes 0.75 to 0.9 of the time
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+SCALE ?= cpu
 paper-runs: export TF_ENABLE_ONEDNN_OPTS ?= 1
 paper-runs: .venv/ready
-	$(BIN)/python -m examples.paper all --grid --jobs $(JOBS) --threads 1
-	$(BIN)/python -m examples.paper all --jobs $(JOBS) --threads 1
-	$(BIN)/python -m examples.paper.norms all
-	$(BIN)/python -m examples.paper.report
+	$(BIN)/python -m examples.paper all --scale $(SCALE) --grid --jobs $(JOBS) --threads 1
+	$(BIN)/python -m examples.paper all --scale $(SCALE) --jobs $(JOBS) --threads 1
+	$(BIN)/python -m examples.paper.norms all --scale $(SCALE)
+	$(BIN)/python -m examples.paper.report --scale $(SCALE)
 
 # every experiment, method and figure, for two steps on a slice of the data
 paper-smoke: .venv/ready

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from examples.notebooks.__main__ import FOLDER, execute, main
-from examples.paper import claims, reading, report
+from examples.paper import claims, figures, reading, report
 from examples.paper.experiments import RESULTS, epochs_of
 from tests.data import available
 
@@ -34,8 +34,15 @@ def test_a_notebook_holds_what_the_results_files_hold(name):
     notebook, experiment = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4), NAMES[name]
     last = epochs_of("cpu")[experiment]
     shown = "\n".join(outputs(notebook, "text/markdown"))
-    assert "\n".join(report.table(experiment, reading.load(RESULTS["cpu"], experiment, last), last)) in shown
-    assert "\n".join(report.verdicts(claims.claims(RESULTS["cpu"], {experiment: last}))) in shown
+    groups = reading.load(RESULTS["cpu"], experiment, last)
+    expected = [report.table(experiment, groups, last), report.verdicts(claims.claims(RESULTS["cpu"], {experiment: last}))]
+    expected += [
+        report.rates(RESULTS["cpu"], experiment),
+        *([[report.conditions(groups), "", *report.clock(experiment, groups)]] if groups else []),
+    ]
+    expected += [[caption] for _, caption in figures.panels(RESULTS["cpu"], experiment, last).values()]
+    for part in expected:
+        assert "\n".join(part) in shown
 
 
 def test_an_unknown_notebook_ends_with_a_sentence(capsys):

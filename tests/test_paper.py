@@ -6,7 +6,8 @@ import pytest
 
 from examples import datasets
 from examples.paper import data, networks
-from examples.paper.experiments import EXPERIMENTS
+from examples.paper.experiments import EXPERIMENTS, GRID, TABLE
+from examples.paper.results_file import Settings
 from importance_sampling import ItemSource
 from tests.data import available
 
@@ -41,6 +42,20 @@ def test_the_settings_are_those_of_the_paper():
     mnist, cifar10, ptb = (EXPERIMENTS[name] for name in ("mnist", "cifar10", "ptb"))
     assert [e.steps * e.full.epochs for e in (mnist, cifar10, ptb)] == [6_000, 50_100, 100_000]
     assert [len(e.full.seeds) for e in (mnist, cifar10, ptb)] == [10, 3, 3]
+    assert (mnist.full.runs, mnist.table, cifar10.table, ptb.table) == (
+        (*TABLE, ("approx", 0.75), ("oracle", 0.75)),
+        (5, 10, 20),
+        (50, 100, 150),
+        (10, 30, 50),
+    )
+    assert set(TABLE) == {("uniform", 1.0), ("approx", 0.5), ("approx", 1.0), ("oracle", 0.5), ("oracle", 1.0)}
+    assert set(cifar10.full.runs) == set(TABLE) and set(ptb.full.runs) == {*TABLE, ("pcg", 0.5), ("pcg", 1.0)}
+    np.testing.assert_allclose(GRID, np.arange(0.001, 0.0101, 0.001))
+    assert Settings("mnist", "uniform", 1.0, 0).batch_size == 128
+    for experiment, added in ((mnist, 1.5), (cifar10, 1.5), (ptb, 0.5)):  # half the mean loss, which is 3; 0.5
+        smoothing = experiment.smoothing()
+        smoothing.observe(3.0)
+        np.testing.assert_allclose(smoothing(np.array([1.0, 3.0])), np.array([1.0, 3.0]) + added)
     model = cifar10.compiled(1e-3)
     assert isinstance(model.optimizer, keras.optimizers.Adam)
     for step, expected in ((0, 1e-3), (35_000, 1e-3), (35_001, 1e-4), (50_000, 1e-4)):

@@ -62,6 +62,20 @@ def test_a_graph_takes_batches_of_any_size():
         np.testing.assert_allclose(graph(contexts(lengths)), ours(contexts(lengths), training=False), atol=1e-6)
 
 
+def test_padding_elsewhere_is_refused():
+    layer, x = PackedLSTM(UNITS, layers=1, dropout=0.0), np.zeros((1, 3, 2), "float32")
+    for mask in ([True, True, False], [True, False, True]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`mask` must be False at the beginning of a sequence only"):
+            layer(x, mask=np.array([mask]))
+
+
+@pytest.mark.parametrize(("policy", "dtype"), [("float64", "float64"), ("mixed_float16", "float16")])
+def test_the_policy_of_the_layer_is_that_of_its_parts(policy, dtype):
+    layer = PackedLSTM(UNITS, layers=2, dropout=0.5, dtype=policy)
+    states = layer(np.ones((4, TIMES, 3)), mask=contexts([2, 0, 6, 1]) > 0, training=True)
+    assert states.dtype == dtype and {variable.dtype for variable in layer.trainable_variables} == {layer.variable_dtype}
+
+
 def test_dropout_comes_after_each_layer_and_only_in_training():
     """Half of the last states are dropped, and the states between the layers are too: what is left differs from twice as much."""
     x, (ours, _) = contexts([6] * 400), twins()

@@ -16,7 +16,8 @@ from examples import datasets
 from examples.paper import cli, data, figures, norms, reading, report
 from examples.paper.experiments import EXPERIMENTS, epochs_of
 from examples.paper.measures import variance_ratio
-from examples.paper.runs import OtherSettings, Results, Settings, run
+from examples.paper.results_file import Refused, Results, Settings
+from examples.paper.runs import run
 from importance_sampling import ArraySource, ImportanceSampler, Oracle, Pool
 from tests.models import classifier
 
@@ -100,7 +101,7 @@ def test_results_of_other_settings_are_not_appended_to(small, tmp_path, capsys):
     assert cli.main(["mnist", "--methods", "uniform", "--seeds", "0", "--epochs", "1", "--steps", "3", *folders]) == 1
     assert "Received: other steps" in capsys.readouterr().out.replace("\n", " ")
     assert path.read_text() == before
-    with pytest.raises(OtherSettings, match="must have its checkpoint in"):
+    with pytest.raises(Refused, match="must have its checkpoint in"):
         Results(Settings("mnist", "uniform", 1.0, 0, steps=2), tmp_path / "results", tmp_path / "elsewhere").load(classifier())
     path.unlink()  # the checkpoint alone is not gone on with either
     capsys.readouterr()
@@ -119,6 +120,14 @@ def test_a_run_of_other_versions_is_not_gone_on_with(small, tmp_path, capsys, mo
         " ".join(capsys.readouterr().out.split())
     )
     assert (tmp_path / "mnist-uniform-lr0.001-seed0.jsonl").read_text() == before
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(small, tmp_path, capsys):
+    command = ["mnist", "--methods", "uniform", "--seeds", "0", "--steps", "2", "--epochs", "1", "--results", str(tmp_path)]
+    with Results(Settings("mnist", "uniform", 1.0, 0, steps=2), tmp_path, tmp_path / "checkpoints").locked():
+        assert cli.main(command) == 1
+    assert "must be written by one process at a time" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(command) == 0
 
 
 def test_the_command_to_go_on_is_in_one_piece(small, tmp_path, capsys, monkeypatch):
@@ -156,7 +165,9 @@ def test_ctrl_c_keeps_what_is_done_and_tells_the_command(small, tmp_path, capsys
 
 
 def test_uniform_sampling_runs_once_for_all_k():
-    chosen = cli.arguments(["ptb", "--methods", "uniform", "pcg", "--k", "1", "0.5", "--seeds", "0", "1"])
+    chosen = cli.arguments(
+        ["ptb", "--methods", "uniform", "pcg", "--k", "1", "0.5", "--seeds", "0", "1", "--learning-rate", "0.001"]
+    )
     assert [settings.name for settings in cli.settings_of(chosen, "ptb")] == [
         f"ptb-{method}-lr0.001-seed{seed}" for seed in (0, 1) for method in ("uniform", "pcg-k1", "pcg-k0.5")
     ]
@@ -235,8 +246,10 @@ def test_figure_4_sorts_the_losses_by_the_norm_within_its_batch():
     """Losses that are the norms: rank correlation 1, whatever each batch's norms are scaled by."""
     losses = np.random.default_rng(0).permuted(np.tile(np.arange(1.0, 101.0), (4, 1)), axis=1)
     found = norms.summary(losses, losses * np.array([[1.0], [10.0], [0.1], [5.0]]), 400)
-    assert found["rank_correlation_within_batches"] == 1 and found["rank_correlation"] > 0.999
+    assert found["rank_correlation_within_batches"] == [1, 0] and found["rank_correlation"] > 0.999
     assert found["samples"] == 400 and np.all(np.diff(found["means"]) > 0)
+    assert found["lowest_norms_above_the_mean"] == [pytest.approx(5.5 - 50.5), 0]  # 1 to 10 of 1 to 100, in each batch
+    assert found["highest_norms_above_the_mean"] == [pytest.approx(95.5 - 50.5), 0]
     assert found["means"][0] == pytest.approx(np.repeat(np.arange(1, 14), 4)[:50].mean(), abs=0.01)
 
 
@@ -253,6 +266,10 @@ def test_figure_4_runs_and_is_drawn(small, tmp_path, capsys):
     with pytest.raises(SystemExit):
         norms.main(["mnist", "--samples", "0"])
     assert "--samples must be >= 1. Received: 0" in capsys.readouterr().err
+    for quick in ("--samples", "--seed", "--limit"):  # would take the place of the results that are shown
+        with pytest.raises(SystemExit):
+            norms.main(["mnist", quick, "7"])
+        assert "--samples, --seed and --limit must come with --results" in capsys.readouterr().err
 
 
 def test_a_finished_run_needs_no_checkpoint(small, tmp_path):
@@ -268,7 +285,9 @@ def test_the_grid_is_ten_rates_of_uniform_sampling(small, tmp_path):
     assert cli.main(["mnist", "--grid", "--steps", "2", "--epochs", "3", *folders]) == 0
     found = reading.grid(tmp_path, "mnist")
     assert list(found) == [0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.01]
-    assert "Best: " in report.page(tmp_path, {}, epochs_of("cpu", 1)) and len(reading.load(tmp_path, "mnist", 1)["uniform"]) == 1
+    assert (
+        "The best, " in report.page(tmp_path, {}, epochs_of("cpu", 1)) and len(reading.load(tmp_path, "mnist", 1)["uniform"]) == 1
+    )
 
 
 RUNS = ["mnist", "--methods", "uniform", "pcg", "--k", "0.5", "--seeds", "0", "--steps", "2", "--limit", "300"]
@@ -292,7 +311,8 @@ def test_runs_in_processes_of_their_own_are_those_of_one_and_one_that_fails_is_n
     assert not (tmp_path / "kept").exists()  # nothing was to do, and no process was started
 
 
-def test_ctrl_c_ends_the_processes_too(mnist, tmp_path):
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_termination_end_the_processes_too(mnist, tmp_path, sign):
     command = [sys.executable, "-m", "examples.paper", *RUNS, "--methods", "uniform", "--jobs", "2", "--epochs", "1000"]
     folders = ["--results", tmp_path, "--checkpoints", tmp_path / "kept"]
     process = subprocess.Popen([*command, *folders], stdout=subprocess.PIPE, text=True)
@@ -300,7 +320,7 @@ def test_ctrl_c_ends_the_processes_too(mnist, tmp_path):
     while not path.exists():
         time.sleep(0.1)
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "To go on:" in out
     before = path.read_text()

@@ -7,9 +7,12 @@ results file of its run as one JSON line; a run that was stopped goes on where i
 """
 
 import argparse
+import contextlib
 import itertools
 import shlex
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import tensorflow as tf
@@ -19,7 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from examples.datasets import DataUnavailable
 from examples.paper.experiments import EXPERIMENTS, GRID, METHODS, RESULTS, epochs_of
 from examples.paper.jobs import JobFailed, run_all
-from examples.paper.runs import OtherSettings, Results, Settings, run
+from examples.paper.reading import rate_of
+from examples.paper.results_file import Refused, Results, Settings
+from examples.paper.runs import run
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SHOWN = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -35,7 +40,7 @@ def arguments(argv):
     parser.add_argument("--k", nargs="+", type=float, help="1 is unbiased; not for uniform")
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of those of the scale")
     parser.add_argument("--epochs", type=int, help="in place of those of the scale")
-    parser.add_argument("--learning-rate", type=float, help="in place of that of the experiment")
+    parser.add_argument("--learning-rate", type=float, help="in place of the best of the grid, or 0.001 where there is no grid")
     parser.add_argument("--grid", action="store_true", help="uniform sampling with rates of 0.001 to 0.01, for a few epochs")
     parser.add_argument("--steps", type=int, help="mini-batches in an epoch, for a quick look; with --results")
     parser.add_argument("--limit", type=int, help="only the first images or sentences, for a quick look; with --results")
@@ -68,7 +73,7 @@ def arguments(argv):
 def settings_of(chosen, name):
     """The settings of every run of an experiment that is asked for; uniform sampling has no k and runs once."""
     experiment = EXPERIMENTS[name]
-    plan, rates = getattr(experiment, chosen.scale), (chosen.learning_rate or experiment.learning_rate,)
+    plan, rates = getattr(experiment, chosen.scale), (chosen.learning_rate or rate_of(chosen.results, name),)
     methods, seeds = plan.runs, chosen.seeds or plan.seeds
     if chosen.methods or chosen.k:
         methods = itertools.product(chosen.methods or ("uniform", "approx", "oracle"), chosen.k or (0.5, 1.0))
@@ -91,18 +96,9 @@ def main(argv=None):
         tf.config.threading.set_intra_op_parallelism_threads(chosen.threads)
         tf.config.threading.set_inter_op_parallelism_threads(chosen.threads)
     try:
-        asked = {name: [Results(one, chosen.results, chosen.checkpoints) for one in settings_of(chosen, name)] for name in names}
-        loaded = {name: EXPERIMENTS[name].data(chosen.limit) for name in names}
-        for name, results in asked.items():
-            console.print(f"{EXPERIMENTS[name].title}: {len(loaded[name].y)} samples, {len(results)} runs of {epochs[name]} epochs")
-        with Progress(*SHOWN, console=console, refresh_per_second=2) as progress:
-            todo = [(one, epochs[name]) for name in names for one in asked[name]]
-            if chosen.jobs > 1:
-                run_all(todo, chosen, progress)
-            else:
-                for one, until in todo:
-                    _run_here(one, until, loaded[one.settings.experiment], progress)
-    except (DataUnavailable, OtherSettings, JobFailed) as error:
+        with _terminated_like_interrupted():
+            _run(chosen, names, epochs, console)
+    except (DataUnavailable, Refused, JobFailed) as error:
         console.print(str(error), style="bold red", markup=False)
         return 1
     except KeyboardInterrupt:
@@ -110,6 +106,33 @@ def main(argv=None):
         console.print(f"Stopped. What is done is kept. To go on:\n  {command}", markup=False, highlight=False)
         return 130
     return 0
+
+
+def _run(chosen, names, epochs, console):
+    asked = {name: [Results(one, chosen.results, chosen.checkpoints) for one in settings_of(chosen, name)] for name in names}
+    loaded = {name: EXPERIMENTS[name].data(chosen.limit) for name in names}
+    for name, results in asked.items():
+        console.print(f"{EXPERIMENTS[name].title}: {len(loaded[name].y)} samples, {len(results)} runs of {epochs[name]} epochs")
+    with Progress(*SHOWN, console=console, refresh_per_second=2) as progress:
+        todo = [(one, epochs[name]) for name in names for one in asked[name]]
+        if chosen.jobs > 1:
+            run_all(todo, chosen, progress)
+        else:
+            for one, until in todo:
+                _run_here(one, until, loaded[one.settings.experiment], progress)
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted():
+    """A context in which SIGTERM stops as Ctrl-C does, with the processes of the runs."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run_here(one, epochs, data, progress):

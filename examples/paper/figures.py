@@ -3,6 +3,8 @@
 Beside the measure on the test set against epochs stands the same against seconds of training, which the paper left as future work.
 """
 
+from functools import partial
+
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -44,14 +46,14 @@ def sorted_losses(groups, axis):
     axis.set(xlabel="share of the training samples", ylabel="loss of the sample", yscale="log")
 
 
-def generalisation(groups, axis, measure, against):
+def generalisation(groups, measure, against, axis):
     """The measure on the test set against `"epochs"` or `"seconds"`, averaged over the seeds."""
     times = seconds(groups)
     for label, runs in groups.items():
         where = mean_curve(runs, "epoch") if against == "epochs" else times[label].mean(axis=0)
         axis.plot(where, mean_curve(runs, measure), **style(runs))
     label = {"error": "test error (%)", "perplexity": "perplexity of the validation text"}[measure]
-    axis.set(xlabel={"epochs": "epochs", "seconds": "seconds of training"}[against], ylabel=label, yscale="log")
+    axis.set(xlabel={"epochs": "epochs", "seconds": "seconds of training, as on one machine"}[against], ylabel=label, yscale="log")
     axis.grid(alpha=0.3, which="both")
 
 
@@ -84,34 +86,38 @@ def draw(folder, out, epochs):
 
 def panels(folder, name, epochs):
     """What there is to draw of an experiment: name of the panel to its function of an axis and its caption."""
-    experiment, groups, found = EXPERIMENTS[name], load(folder, name, epochs), norms(folder, name)
-    letters = {"mnist": ("1a", "1c", "4a"), "cifar10": ("2a", "2b and 2c", "4b"), "ptb": ("3a", "3c", "4c")}[name]
-    having = lambda key: {label: runs for label, runs in groups.items() if all(run.last(key) is not None for run in runs)}  # noqa: E731
-    tested = lambda against: lambda axis: generalisation(groups, axis, experiment.measure, against)  # noqa: E731
+    groups, found = load(folder, name, epochs), norms(folder, name)
+    curves, test, gradients = {"mnist": ("1a", "1c", "4a"), "cifar10": ("2a", "2b and 2c", "4b"), "ptb": ("3a", "3c", "4c")}[name]
     made = {}
     if groups:
-        caption = (
-            f"Figure {letters[0]}: moving mean and deviation of the training loss over {EACH * WINDOW} steps, mean of the seeds."
-        )
-        made["training-loss"] = lambda axis: training_loss(groups, axis), caption
-        made["epochs"] = tested("epochs"), f"Figure {letters[1]}: the test set after each epoch, mean of the seeds."
-        made["seconds"] = tested("seconds"), "The same against seconds of training, as on one machine, evaluation left out."
-    if having("sorted_losses"):
+        caption = f"Figure {curves}: moving mean and deviation of the training loss over {EACH * WINDOW} steps, mean of the seeds."
+        made["training-loss"] = partial(training_loss, groups), caption
+        tested = partial(generalisation, groups, EXPERIMENTS[name].measure)
+        made["epochs"] = partial(tested, "epochs"), f"Figure {test}: the test set after each epoch, mean of the seeds."
+        caption = "The same against seconds of training as on one machine, computed as told above, evaluation left out."
+        made["seconds"] = partial(tested, "seconds"), caption
+    if sorted_too := _with(groups, "sorted_losses"):
         caption = "Figure 1b: losses of the training samples after training, in rising order, mean of the seeds."
-        made["sorted-losses"] = lambda axis: sorted_losses(having("sorted_losses"), axis), caption
-    if having("variance"):
+        made["sorted-losses"] = partial(sorted_losses, sorted_too), caption
+    if variance_too := _with(groups, "variance"):
         caption = (
-            "The variance of the weighted gradient as a share of that of uniform sampling (eq. 28 by eq. 27), mean of the seeds."
+            f"{'Figure 3b: the' if name == 'ptb' else 'The'} variance of the gradient with weights of k = 1, as a share of that of "
+            "uniform sampling (eq. 28 by eq. 27), mean of the seeds."
         )
-        made["variance"] = lambda axis: variance(having("variance"), axis), f"Figure 3b: {caption}" if name == "ptb" else caption
+        made["variance"] = partial(variance, variance_too), caption
     if found:
         caption = (
-            f"Figure {letters[2]}: loss of {found['samples']} samples during the first steps of training, in the order of their "
+            f"Figure {gradients}: loss of {found['samples']} samples during the first steps of training, in the order of their "
             f"exact gradient norms (each divided by the mean of its batch); mean and deviation over {NORMS_WINDOW} samples. "
-            f"Rank correlation {found['rank_correlation']:.2f}, within a batch {found['rank_correlation_within_batches']:.2f}."
+            f"Rank correlation {found['rank_correlation']:.2f}, within a batch {found['rank_correlation_within_batches'][0]:.2f}."
         )
-        made["norms"] = lambda axis: gradient_norms(found, axis), caption
+        made["norms"] = partial(gradient_norms, found), caption
     return made
+
+
+def _with(groups, name):
+    """The groups in which every run has measured a value."""
+    return {label: runs for label, runs in groups.items() if all(run.last(name) is not None for run in runs)}
 
 
 def picture(paint, title):

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from examples.paper.runs import Results
+from examples.paper.results_file import Results
 
 
 class JobFailed(RuntimeError):
@@ -40,7 +40,7 @@ def run_all(todo, chosen, progress):
                         failed.append(f"{settings.name}: {_last_line(_log(settings, chosen))} ({_log(settings, chosen)})")
     finally:
         for process in running:
-            process.terminate()  # runs go on from a kill; an interrupt is ignored where the shell started us in the background
+            process.terminate()  # an interrupt is ignored where the shell started us in the background
         for process in running:
             process.wait()
     if failed:

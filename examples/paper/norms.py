@@ -21,7 +21,8 @@ from scipy.stats import spearmanr
 from examples.datasets import DataUnavailable
 from examples.paper.experiments import EXPERIMENTS, RESULTS
 from examples.paper.measures import short
-from examples.paper.runs import replace_file, versions
+from examples.paper.reading import rate_of
+from examples.paper.results_file import commit, replace_file, versions
 from importance_sampling import ArraySource, ItemSource, Oracle, Pool
 
 SAMPLES = 20_000
@@ -55,10 +56,13 @@ def summary(losses, norms, samples=SAMPLES):
         samples: how many of the first are kept.
 
     Returns:
-        a dictionary: moving mean and deviation over 50 samples at 500 evenly spaced places, Spearman's rank correlation of all
-        samples, and the mean of that within a batch.
+        a dictionary: moving mean and deviation over 50 samples at 500 evenly spaced places; Spearman's rank correlation of all
+        samples; and of the batches, each by itself, since losses and norms change as the network learns: that correlation, and how
+        far the loss of the tenth of the lowest and of the highest norms is above the mean of the batch (mean and standard error).
     """
     within = [spearmanr(*batch).statistic for batch in zip(losses, norms)]
+    tenth = max(1, losses.shape[1] // 10)
+    by_norm = np.take_along_axis(losses, np.argsort(norms, axis=1), axis=1) - losses.mean(axis=1, keepdims=True)
     norms = (norms / norms.mean(axis=1, keepdims=True)).ravel()[:samples]
     losses = losses.ravel()[:samples]
     windows = np.lib.stride_tricks.sliding_window_view(losses[np.argsort(norms, kind="stable")], min(WINDOW, len(losses)))
@@ -66,44 +70,56 @@ def summary(losses, norms, samples=SAMPLES):
     return {
         "samples": len(losses),
         "rank_correlation": short(spearmanr(losses, norms).statistic),
-        "rank_correlation_within_batches": short(np.mean(within)),
+        "rank_correlation_within_batches": _told(within),
+        "lowest_norms_above_the_mean": _told(by_norm[:, :tenth].mean(axis=1)),
+        "highest_norms_above_the_mean": _told(by_norm[:, -tenth:].mean(axis=1)),
+        "mean_loss": short(losses.mean()),
         "places": kept.tolist(),
         "means": [short(value) for value in windows[kept].mean(axis=1)],
         "deviations": [short(value) for value in windows[kept].std(axis=1)],
     }
 
 
+def _told(values):
+    """Mean and standard error."""
+    return [short(np.mean(values)), short(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0]
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m examples.paper.norms", description="Figure 4 of arXiv:1706.00043.")
     parser.add_argument("experiment", choices=[*EXPERIMENTS, "all"], help="the data set with its network")
-    parser.add_argument("--samples", type=int, default=SAMPLES)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="only the first images or sentences, for a quick look")
-    parser.add_argument("--results", type=Path, default=RESULTS["cpu"], help="folder of the results files")
+    parser.add_argument("--scale", choices=RESULTS, default="cpu", help="in whose folder the results file is")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="in place of 20,000; with --results")
+    parser.add_argument("--seed", type=int, default=0, help="with --results")
+    parser.add_argument("--limit", type=int, help="only the first images or sentences, for a quick look; with --results")
+    parser.add_argument("--results", type=Path, help="folder of the results files, in place of that of the scale")
     chosen = parser.parse_args(argv)
     for name, least in (("samples", 1), ("seed", 0), ("limit", 1)):
         value = getattr(chosen, name)
         if value is not None and value < least:
             parser.error(f"--{name} must be >= {least}. Received: {value}")
+    if not chosen.results and (chosen.samples, chosen.seed, chosen.limit) != (SAMPLES, 0, None):
+        parser.error("--samples, --seed and --limit must come with --results: the usual folder has 20,000 samples of all, seed 0")
+    chosen.results = chosen.results or RESULTS[chosen.scale]
     console = Console(soft_wrap=True)
     try:
         names = EXPERIMENTS if chosen.experiment == "all" else [chosen.experiment]
         loaded = {name: EXPERIMENTS[name].data(chosen.limit) for name in names}
     except DataUnavailable as error:
-        console.print(f"[bold red]{error}[/bold red]")
+        console.print(str(error), style="bold red", markup=False)
         return 1
-    settings = {"seed": chosen.seed, "samples": chosen.samples, "limit": chosen.limit}
     for name, data in loaded.items():
-        path = chosen.results / f"{name}-norms.jsonl"
+        path, rate = chosen.results / f"{name}-norms.jsonl", rate_of(chosen.results, name)
+        settings = {"seed": chosen.seed, "samples": chosen.samples, "limit": chosen.limit, "learning_rate": rate}
         if path.exists() and settings.items() <= json.loads(path.read_text()).items():
             console.print(f"{path} is there already; remove it to make it again")
             continue
         keras.utils.set_random_seed(chosen.seed)
-        model = EXPERIMENTS[name].compiled(EXPERIMENTS[name].learning_rate)
+        model = EXPERIMENTS[name].compiled(rate)
         source = (ArraySource if isinstance(data.x, np.ndarray) else ItemSource)(data.x, data.y)
         began = time.perf_counter()
         found = summary(*measured(model, source, chosen.samples, chosen.seed), chosen.samples)
-        line = settings | {"versions": versions()} | found | {"seconds": round(time.perf_counter() - began, 1)}
+        line = settings | {"versions": versions(), "commit": commit()} | found | {"seconds": round(time.perf_counter() - began, 1)}
         replace_file(path, (json.dumps(line) + "\n").encode())
         console.print(f"{EXPERIMENTS[name].title}: rank correlation {line['rank_correlation']:g}")
     return 0

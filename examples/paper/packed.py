@@ -1,6 +1,6 @@
 """LSTM layers that compute no padding.
 
-On Penn Treebank more than half of the 20 places of a context are padding, since a sentence begins less than 20 words before.
+On Penn Treebank almost half of the 20 places of a context are padding, since a sentence begins less than 20 words before.
 Keras computes them and keeps the old state by the mask; here they are left out, which gives the same numbers.
 """
 
@@ -20,12 +20,16 @@ class PackedLSTM(keras.layers.Layer):
         dropout: rate.
 
     Inputs `(b, T, d)` with a mask `(b, T)`; outputs `(b, units)`, zero for a sequence of padding only.
+
+    Raises:
+        tf.errors.InvalidArgumentError: the padding of a sequence is not all on its left.
     """
 
     def __init__(self, units, layers, dropout, **kwargs):
         super().__init__(**kwargs)
         self.units = units
-        self.parts = [(keras.layers.LSTMCell(units), keras.layers.Dropout(dropout)) for _ in range(layers)]
+        alike = {"dtype": self.dtype_policy}
+        self.parts = [(keras.layers.LSTMCell(units, **alike), keras.layers.Dropout(dropout, **alike)) for _ in range(layers)]
         self.supports_masking = True
         self.supports_jit = False  # XLA wants shapes that are known
 
@@ -42,6 +46,7 @@ class PackedLSTM(keras.layers.Layer):
 
     def call(self, inputs, mask=None, training=False):
         words = tf.ones(tf.shape(inputs)[:2], tf.int32) if mask is None else tf.cast(mask, tf.int32)
+        tf.debugging.assert_less_equal(words[:, :-1], words[:, 1:], "`mask` must be False at the beginning of a sequence only")
         longest_first = tf.argsort(tf.reduce_sum(words, axis=1), direction="DESCENDING", stable=True)  # (b,)
         counts = tf.reduce_sum(words, axis=0)  # (T,), sequences that have a word at each time
         by_time = tf.gather(tf.transpose(inputs, (1, 0, 2)), longest_first, axis=1)  # (T, b, d)

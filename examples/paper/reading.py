@@ -8,13 +8,19 @@ from typing import NamedTuple
 import numpy as np
 
 from examples.paper.experiments import EXPERIMENTS, GRID, METHODS
-from examples.paper.runs import EACH, OtherSettings
+from examples.paper.results_file import Refused, read_lines
+from examples.paper.runs import EACH
 
 WINDOW = 30  # kept means of 10 steps each: a moving average over 300 steps, an epoch of MNIST
 
 
+def label(method, k):
+    """What runs of a method are called, as in Table 1."""
+    return method if method == "uniform" else f"{method}, k = {k:g}"
+
+
 class Run(NamedTuple):
-    """A results file: its settings, its evaluations, and the versions and the CPU cores it ran on."""
+    """A results file: its settings, its evaluations, the versions of what it ran on, this code included, and the CPU cores."""
 
     settings: dict
     lines: list
@@ -23,9 +29,7 @@ class Run(NamedTuple):
 
     @property
     def label(self):
-        """As in Table 1."""
-        method = self.settings["method"]
-        return method if method == "uniform" else f"{method}, k = {self.settings['k']:g}"
+        return label(self.settings["method"], self.settings["k"])
 
     def last(self, name):
         """A value at the last evaluation, or None where it was not measured."""
@@ -38,16 +42,17 @@ class Run(NamedTuple):
 
 
 def load(folder, experiment, epochs):
-    """The runs with the learning rate of the experiment that have come to `epochs`, cut off there, in groups of method and k.
+    """The runs with the learning rate that is used that have come to `epochs`, cut off there, in groups of method and k.
 
     Raises:
-        OtherSettings: runs differ in more than method, k and seed, and can't be compared.
+        Refused: runs differ in more than method, k and seed, and can't be compared.
     """
-    runs = [run for run in read(folder, experiment) if run.settings["learning_rate"] == EXPERIMENTS[experiment].learning_rate]
+    rate = rate_of(folder, experiment)
+    runs = [run for run in read(folder, experiment) if run.settings["learning_rate"] == rate]
     same = [{name: run.settings[name] for name in ("batch_size", "presample", "steps", "limit")} for run in runs]
     for run, settings in zip(runs, same):
         if settings != same[0]:
-            raise OtherSettings(
+            raise Refused(
                 f"runs of {experiment} in {folder} must have the same settings to be compared. "
                 f"Received: {settings} for {run.label}, seed {run.settings['seed']}, beside {same[0]}"
             )
@@ -61,9 +66,10 @@ def load(folder, experiment, epochs):
 def read(folder, experiment):
     """Every run of an experiment that has at least one evaluation."""
     for path in sorted(Path(folder).glob(f"{experiment}-*-seed*.jsonl")):
-        first, *lines = (json.loads(line) for line in path.read_text().splitlines())
+        first, *lines = read_lines(path)
         if lines:
-            yield Run(first["settings"], lines, first["versions"], first["cores"])
+            code = {"commit": first.get("commit") or "not recorded"}
+            yield Run(first["settings"], lines, first["versions"] | code, first["cores"])
 
 
 def measured_seconds(runs):
@@ -91,6 +97,14 @@ def grid(folder, experiment):
     runs = [run for run in read(folder, experiment) if run.settings["method"] == "uniform" and run.settings["seed"] == 0]
     found = {run.settings["learning_rate"]: at([run], made.grid_epochs, made.measure) for run in runs}
     return {rate: found[rate][0] for rate in GRID if found.get(rate)}
+
+
+def rate_of(folder, experiment):
+    """The learning rate that is used: the best of the grid, as in the paper, once all of it was tried."""
+    found = grid(folder, experiment)
+    if len(found) < len(GRID):
+        return EXPERIMENTS[experiment].learning_rate
+    return min(found, key=lambda rate: np.nan_to_num(found[rate], nan=np.inf))
 
 
 def norms(folder, experiment):

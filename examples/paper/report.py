@@ -8,24 +8,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import ttest_ind_from_stats
 
-from examples.paper.claims import NO, OPEN, PENDING, SEEDS, YES, claims, first_below
-from examples.paper.experiments import EXPERIMENTS, RESULTS, epochs_of
+from examples.paper.claims import claims
+from examples.paper.experiments import EXPERIMENTS, GRID, RESULTS, epochs_of
 from examples.paper.figures import draw
+from examples.paper.judging import NO, OPEN, PENDING, YES, first_below, moments, testable, welch
 from examples.paper.published import PAPER
-from examples.paper.reading import at, grid, load, mean_curve, measured_seconds, norms, read, seconds
-from examples.paper.runs import OtherSettings
-from examples.paper.words import CLOCK, DEVIATIONS, OSCILLATION, RULES, TESTED
+from examples.paper.reading import at, grid, load, mean_curve, measured_seconds, norms, rate_of, read, seconds
+from examples.paper.results_file import Refused
+from examples.paper.words import CLOCK, DEVIATIONS, FEWER, OSCILLATION, RULES, TESTED
 
 PAGES = {"cpu": Path(__file__).parents[2] / "docs", "full": Path("build/full")}
 
 
 def difference(found, uniform):
     """What a test says of the difference from uniform sampling: Welch's t-test over the seeds, two-sided."""
-    if min(len(found), len(uniform)) < SEEDS or np.ptp(found) == np.ptp(uniform) == 0:
-        return "too few seeds"
-    return _p(_moments(found), _moments(uniform))
+    return f"p = {welch(moments(found), moments(uniform)):.2g}" if testable(found, uniform) else "too few seeds"
 
 
 def table(name, groups, epochs):
@@ -39,7 +37,7 @@ def table(name, groups, epochs):
             found = at(groups.get(label, []), epoch, experiment.measure)
             paper = f"{published[label][0]:g}{unit} ± {published[label][1]:g}" if label in published else ""
             theirs = published_difference(name, published[label], published["uniform"]) if label in published else ""
-            here = f"{np.mean(found):.4g}{unit}" if found else "not run"
+            here = f"{np.mean(found):.4g}{unit}" if found else "not run" if epoch <= epochs else "not at this scale"
             deviation = f" ± {np.std(found, ddof=1):.2g}" if len(found) > 1 else ""
             ours = difference(found, uniform) if found else ""
             theirs, ours = ("", "") if label == "uniform" else (theirs, ours)
@@ -50,31 +48,24 @@ def table(name, groups, epochs):
 def published_difference(name, found, uniform):
     """The same test from the mean and deviation that the paper tells, of ten runs on MNIST and three on the others."""
     runs = len(EXPERIMENTS[name].full.seeds)
-    return _p((*found, runs), (*uniform, runs))
-
-
-def _moments(values):
-    return np.mean(values), np.std(values, ddof=1), len(values)
-
-
-def _p(found, uniform):
-    return f"p = {ttest_ind_from_stats(*found, *uniform, equal_var=False).pvalue:.2g}"
+    return f"p = {welch((*found, runs), (*uniform, runs)):.2g}"
 
 
 def clock(name, groups):
     """What the runs cost, and when each method is where uniform sampling ends, in Markdown."""
     measure, times = EXPERIMENTS[name].measure, seconds(groups)
     rows = [
-        "| method | seconds of training | against uniform | as good as uniform in the end | then, in seconds |",
-        "|---|---|---|---|---|",
+        "| method | measured, CPU seconds | as on one machine, seconds | against uniform | as good as uniform in the end | then |",
+        "|---|---|---|---|---|---|",
     ]
     uniform = groups.get("uniform")
     for label, runs in groups.items():
         took = times[label].mean(axis=0)
         ratio = f"{took[-1] / times['uniform'][:, -1].mean():.2f}" if uniform else ""
         epoch = first_below(runs, measure, mean_curve(uniform, measure)[-1]) if uniform else None
-        reached = f"epoch {epoch} | {took[epoch - 1]:.0f}" if epoch else "not | "
-        rows.append(f"| {label} | {took[-1]:.0f} | {ratio} | {reached} |")
+        reached = f"epoch {epoch} | {took[epoch - 1]:.0f} s" if epoch else "not | "
+        measured = np.mean([run.last("cpu_seconds") for run in runs])
+        rows.append(f"| {label} | {measured:.0f} | {took[-1]:.0f} | {ratio} | {reached} |")
     return rows
 
 
@@ -84,24 +75,34 @@ def verdicts(found):
     return ["| section | claim | verdict | measured |", "|---|---|---|---|", *rows]
 
 
-def page(folder, figures, epochs):
+def counts(found):
+    """How many claims of each section got each verdict, in Markdown."""
+    kinds = (YES, NO, OPEN, PENDING)
+    rows = [f"| section | claims | {' | '.join(kinds)} |", f"|{'---|' * (2 + len(kinds))}"]
+    for section in (*dict.fromkeys(claim.section for claim in found), "all"):
+        verdicts = [claim.verdict for claim in found if section in (claim.section, "all")]
+        rows.append(f"| {section} | {len(verdicts)} | {' | '.join(str(verdicts.count(kind)) for kind in kinds)} |")
+    return rows
+
+
+def page(folder, figures, epochs, scale="cpu"):
     """The page of results, in Markdown."""
-    found = claims(folder, epochs)
-    counted = ", ".join(f"{sum(claim.verdict == verdict for claim in found)} {verdict}" for verdict in (YES, NO, OPEN, PENDING))
+    found = claims(folder, epochs, scale)
     text = [
         "# The paper's experiments, run here",
         "",
         "Table 1, the figures and the claims of arXiv:1706.00043 beside what this library measures. `make paper` writes this page",
-        "from the results files in `examples/paper/results/`. To run what is missing here and to go on with what was stopped:",
+        f"from the results files in `examples/paper/{RESULTS[scale].name}/`. To run what is missing of this scale, and to go on",
+        "with what was stopped:",
         "",
-        "    make paper-runs",
+        "    make paper-runs" if scale == "cpu" else "    make paper-runs SCALE=full",
         "",
         "One run, or another method: `python -m examples.paper --help`. The epochs, seeds and methods of the paper, into a folder",
-        "of their own: `python -m examples.paper all --scale full`, then `python -m examples.paper.report --scale full`.",
+        "of their own: `make paper-runs SCALE=full`.",
         "",
         "## Verdicts",
         "",
-        f"Of {len(found)} claims: {counted}.",
+        *counts(found),
         "",
         RULES,
         "",
@@ -111,7 +112,7 @@ def page(folder, figures, epochs):
         "",
         "## Where this is not the paper",
         "",
-        DEVIATIONS,
+        DEVIATIONS + (FEWER if scale == "cpu" else ""),
         "",
     ]
     for name, experiment in EXPERIMENTS.items():
@@ -134,7 +135,8 @@ def conditions(groups):
     hours = sum(measured_seconds(runs)) / 3600
     cores, threads = distinct(run.cores for run in runs), distinct(line["threads"] or "all" for run in runs for line in run.lines)
     used = {name: distinct(run.settings[name] for run in runs) for name in runs[0].settings}
-    versions = ", ".join(f"{name} {distinct(run.versions[name] for run in runs)}" for name in runs[0].versions)
+    names = dict.fromkeys(name for run in runs for name in run.versions)
+    versions = ", ".join(f"{name} {distinct(run.versions.get(name, 'not recorded') for run in runs)}" for name in names)
     return (
         f"{len(runs)} runs, {hours:.1f} hours of training in all, on {cores} CPU cores without a GPU; threads a run: {threads}. "
         f"An epoch is {used['steps']} batches of {used['batch_size']} samples, the presample {used['presample']}, the learning "
@@ -144,7 +146,7 @@ def conditions(groups):
 
 def unfinished(folder, name, epochs):
     """A sentence about the runs that are left out because they have not come far enough."""
-    rate = EXPERIMENTS[name].learning_rate
+    rate = rate_of(folder, name)
     others = [
         f"{run.label}, seed {run.settings['seed']} ({run.lines[-1]['epoch']} of {epochs} epochs)"
         for run in read(folder, name)
@@ -155,13 +157,13 @@ def unfinished(folder, name, epochs):
 
 def rates(folder, name):
     """The grid of learning rates, in Markdown, where it was tried."""
-    experiment, found = EXPERIMENTS[name], grid(folder, name)
+    experiment, found, used = EXPERIMENTS[name], grid(folder, name), rate_of(folder, name)
     if len(found) < 2:
         return []
-    best = min(found, key=found.get)
+    end = f"The best, {used:g}, is used." if len(found) == len(GRID) else f"Not all of it was tried yet: {used:g} is used."
     return [
         f"Learning rate: uniform sampling, seed 0, {experiment.measure} after {experiment.grid_epochs} epochs "
-        f"(`python -m examples.paper {name} --grid`). Best: {best:g}; used: {experiment.learning_rate:g}.",
+        f"(`python -m examples.paper {name} --grid`). {end}",
         "",
         "| " + " | ".join(f"{rate:g}" for rate in found) + " |",
         "|" + "---|" * len(found),
@@ -186,13 +188,19 @@ def main(argv=None):
     parser.add_argument("--results", type=Path, help="folder of the results files, in place of that of the scale")
     parser.add_argument("--docs", type=Path, help="folder that results.md and its figures go to; docs or build/full by default")
     chosen = parser.parse_args(argv)
+    if chosen.epochs is not None and chosen.epochs < 1:
+        parser.error(f"--epochs must be >= 1. Received: {chosen.epochs}")
+    if (chosen.results or chosen.epochs) and not chosen.docs:
+        parser.error("--results and --epochs must come with --docs: the usual page is that of the usual results")
+    if chosen.results and not chosen.results.is_dir():
+        parser.error(f"--results must be a folder of results files. Received: {chosen.results}")
     folder, docs = chosen.results or RESULTS[chosen.scale], chosen.docs or PAGES[chosen.scale]
     epochs = epochs_of(chosen.scale, chosen.epochs)
     try:
         figures = draw(folder, docs / "figures", epochs)
         docs.mkdir(parents=True, exist_ok=True)
-        (docs / "results.md").write_text(page(folder, figures, epochs))
-    except OtherSettings as error:
+        (docs / "results.md").write_text(page(folder, figures, epochs, chosen.scale))
+    except Refused as error:
         print(error)
         return 1
     print(f"{docs / 'results.md'} and {len(figures)} figures")
