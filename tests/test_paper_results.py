@@ -133,11 +133,13 @@ def test_an_error_below_a_number_is_tested(tmp_path, errors, verdict):
 
 def test_the_best_rate_of_a_whole_grid_is_used(tmp_path):
     for rate in reading.GRID[:-1]:
-        written(tmp_path, "uniform", 1.0, 0, [1.0, 1.0, 1.0 + abs(rate - 0.003)], learning_rate=rate)
+        written(tmp_path / "grid", "uniform", 1.0, 0, [1.0, 1.0, 1.0 + abs(rate - 0.003)], learning_rate=rate)
     assert reading.rate_of(tmp_path, "mnist") == 0.001  # as long as one is missing
     assert "Not all of it was tried yet: 0.001 is used." in report.page(tmp_path, {}, epochs_of("cpu"))
-    written(tmp_path, "uniform", 1.0, 0, [1.0, 1.0, float("nan")], learning_rate=0.01)
+    written(tmp_path / "grid", "uniform", 1.0, 0, [1.0, 1.0, float("nan")], learning_rate=0.01)
     assert reading.rate_of(tmp_path, "mnist") == 0.003
+    for rate in (0.001, 0.003):
+        written(tmp_path, "uniform", 1.0, 0, [0.9] * 3, learning_rate=rate)
     assert [run.settings["learning_rate"] for run in reading.load(tmp_path, "mnist", 3)["uniform"]] == [0.003]
     chosen = cli.arguments(["mnist", "--methods", "approx", "--k", "0.5", "--results", str(tmp_path)])
     assert {settings.learning_rate for settings in cli.settings_of(chosen, "mnist")} == {0.003}

@@ -285,9 +285,8 @@ def test_the_grid_is_ten_rates_of_uniform_sampling(small, tmp_path):
     assert cli.main(["mnist", "--grid", "--steps", "2", "--epochs", "3", *folders]) == 0
     found = reading.grid(tmp_path, "mnist")
     assert list(found) == [0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.01]
-    assert (
-        "The best, " in report.page(tmp_path, {}, epochs_of("cpu", 1)) and len(reading.load(tmp_path, "mnist", 1)["uniform"]) == 1
-    )
+    assert "The best, " in report.page(tmp_path, {}, epochs_of("cpu", 1))
+    assert not reading.load(tmp_path, "mnist", 1)  # the long run of the rate that is used is another
 
 
 RUNS = ["mnist", "--methods", "uniform", "pcg", "--k", "0.5", "--seeds", "0", "--steps", "2", "--limit", "300"]

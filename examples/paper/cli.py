@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from examples.datasets import DataUnavailable
 from examples.paper.experiments import EXPERIMENTS, GRID, METHODS, RESULTS, epochs_of
 from examples.paper.jobs import JobFailed, run_all
-from examples.paper.reading import rate_of
+from examples.paper.reading import GRID_FOLDER, rate_of
 from examples.paper.results_file import Refused, Results, Settings
 from examples.paper.runs import run
 
@@ -67,6 +67,8 @@ def arguments(argv):
         parser.error("--steps and --limit must come with --results: the usual folder has whole epochs of all samples")
     chosen.checkpoints = chosen.checkpoints or (chosen.results / "checkpoints" if chosen.results else CHECKPOINTS / chosen.scale)
     chosen.results = chosen.results or RESULTS[chosen.scale]
+    if chosen.grid:  # apart from the long runs, of which one starts with the same settings
+        chosen.results, chosen.checkpoints = chosen.results / GRID_FOLDER, chosen.checkpoints / GRID_FOLDER
     return chosen
 
 

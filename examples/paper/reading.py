@@ -11,6 +11,7 @@ from examples.paper.experiments import EXPERIMENTS, GRID, METHODS
 from examples.paper.results_file import Refused, read_lines
 from examples.paper.runs import EACH
 
+GRID_FOLDER = "grid"  # in the folder of the results files
 WINDOW = 30  # kept means of 10 steps each: a moving average over 300 steps, an epoch of MNIST
 
 
@@ -94,7 +95,7 @@ def seconds(groups):
 def grid(folder, experiment):
     """The measure of uniform sampling for each rate of the grid, after the epochs of the grid: `{rate: measure}`."""
     made = EXPERIMENTS[experiment]
-    runs = [run for run in read(folder, experiment) if run.settings["method"] == "uniform" and run.settings["seed"] == 0]
+    runs = [run for run in read(Path(folder) / GRID_FOLDER, experiment) if run.settings["seed"] == 0]
     found = {run.settings["learning_rate"]: at([run], made.grid_epochs, made.measure) for run in runs}
     return {rate: found[rate][0] for rate in GRID if found.get(rate)}
 

@@ -177,8 +177,8 @@ def cost_of_norms(folder, name):
     found = norms(folder, name)
     if found is None:
         return []
-    took = f"{found['seconds'] / 60:.0f} minutes"
-    return [f"Figure 4, the exact gradients of {found['samples']} samples: {took} (`python -m examples.paper.norms {name}`).", ""]
+    told = f"{found['samples']} samples with the learning rate {found['learning_rate']:g}: {found['seconds'] / 60:.0f} minutes"
+    return [f"Figure 4, the exact gradients of {told} (`python -m examples.paper.norms {name}`).", ""]
 
 
 def main(argv=None):
