@@ -67,7 +67,7 @@ paper-runs: .venv/ready
 # every experiment, method and figure, for two steps on a slice of the data
 paper-smoke: .venv/ready
 	rm -rf build/smoke
-	$(BIN)/python -m examples.paper all --methods uniform oracle approx pcg --k 1 0.5 --seeds 0 --epochs 1 --steps 2 --limit 300 \
+	$(BIN)/python -m examples.paper all --methods uniform oracle approx pcg --k 0.5 --seeds 0 --epochs 1 --steps 2 --limit 300 \
 		--results build/smoke/results
 	$(BIN)/python -m examples.paper.norms all --samples 300 --limit 300 --results build/smoke/results
 	$(BIN)/python -m examples.paper.report --epochs 1 --results build/smoke/results --docs build/smoke
