@@ -1,5 +1,6 @@
 """The paper's experiments: runs that go on where they stopped, the command line, and what is measured."""
 
+import functools
 import json
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from examples.paper.experiments import EXPERIMENTS, epochs_of
 from examples.paper.measures import variance_ratio
 from examples.paper.results_file import Refused, Results, Settings
 from examples.paper.runs import run
-from importance_sampling import ArraySource, ImportanceSampler, Oracle, Pool
+from importance_sampling import LSTM, ArraySource, ImportanceSampler, Oracle, Pool
 from tests.models import classifier
 
 
@@ -62,7 +63,8 @@ def without_times(line):
 
 
 @pytest.mark.parametrize("method", ["oracle", "approx"])
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, method):
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, method, monkeypatch):
+    monkeypatch.setattr("importance_sampling.importance.LSTM", functools.partial(LSTM, jit_compile=False))  # three quick starts
     command = ["mnist", "--methods", method, "--k", "0.5", "--seeds", "0", "--steps", "12"]
     folders = lambda name: ["--results", str(tmp_path / name), "--checkpoints", str(tmp_path / f"{name}-kept")]  # noqa: E731
     assert cli.main([*command, "--epochs", "4", *folders("whole")]) == 0

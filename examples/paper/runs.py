@@ -111,7 +111,7 @@ class _Evaluations(keras.callbacks.Callback):
             "sampler_share": short((self._choosing + spent["draw"] + spent["update"]) / seconds),
             experiment.measure: short(experiment.measured(logs["val_loss"], logs["val_accuracy"])),
             "test_loss": short(logs["val_loss"]),
-            "train_loss": short(np.mean(losses_of(self.model, sampler.source, _some(len(sampler.source))))),
+            "train_loss": short(np.mean(losses_of(self.model, sampler.source, _some(len(sampler.source), settings.limit)))),
             "losses": means,
             "deviations": deviations,
         }
@@ -123,6 +123,6 @@ class _Evaluations(keras.callbacks.Callback):
         self._results.add(line, self.model, self._training.get_state())
 
 
-def _some(size):
-    """The same samples at each evaluation, for the training loss."""
-    return np.random.default_rng(0).choice(size, min(size, SOME), replace=False)
+def _some(size, limit):
+    """The same samples at each evaluation, for the training loss; a quick look stays quick."""
+    return np.random.default_rng(0).choice(size, min(size, SOME, limit or SOME), replace=False)
