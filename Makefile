@@ -12,7 +12,7 @@ help:
 	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
 	@echo "make paper   the paper's table and figures from the results files, docs/results.md"
-	@echo "make paper-runs   the runs behind them, as far as they are missing: a night or two; goes on where it was stopped"
+	@echo "make paper-runs   the runs behind them, as far as they are missing: some nights; goes on where it was stopped"
 	@echo "make paper-smoke  every experiment, method and figure of the paper for two steps"
 	@echo "make notebooks  run the notebooks and keep their outputs"
 	@echo "make bench   the cost of a step as a ratio to plain model.fit"
