@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help demo test lint wheel check oldest paper paper-runs paper-smoke notebooks bench clean
 
 help:
-	@echo "make demo    train uniform and approx side by side on MNIST (about 7 minutes)"
+	@echo "make demo    train uniform and approx side by side on MNIST (7 to 14 minutes on two cores)"
 	@echo "make test    all tests and doctests, warnings are errors"
 	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
