@@ -162,8 +162,8 @@ def rates(folder, name):
         return []
     end = f"The best, {used:g}, is used." if len(found) == len(GRID) else f"Not all of it was tried yet: {used:g} is used."
     return [
-        f"Learning rate: uniform sampling, seed 0, {experiment.measure} after {experiment.grid_epochs} epochs "
-        f"(`python -m examples.paper {name} --grid`). {end}",
+        f"Learning rate: uniform sampling, seed 0, {experiment.measure} after {experiment.grid_epochs} "
+        f"{'epoch' if experiment.grid_epochs == 1 else 'epochs'} (`python -m examples.paper {name} --grid`). {end}",
         "",
         "| " + " | ".join(f"{rate:g}" for rate in found) + " |",
         "|" + "---|" * len(found),
