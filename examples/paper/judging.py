@@ -164,8 +164,9 @@ class Judge:
         if lacking := self._lacking(label, other):
             return *lacking, None
         found, base = ([VALUES[name](run) for run in self.groups[each]] for each in (label, other))
-        if None in (*found, *base):
-            return PENDING, f"{name} was not measured", None
+        if unmeasured := [each for each, values in ((label, found), (other, base)) if None in values]:
+            runs = f"in some runs of {' and '.join(unmeasured)}"
+            return PENDING, f"{name} was not measured {runs}: run them again without their files and checkpoints", None
         reason = f"{name} {told(found)} against {told(base)}"
         if not testable(found, base):
             return self._few, f"{reason}: too few seeds for a test", None
