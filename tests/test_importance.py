@@ -43,6 +43,29 @@ def test_the_lstm_learns_a_rule_better_than_the_mean_of_each_class():
     assert error["lstm"] < error["pcg"] / 4, error
 
 
+@pytest.mark.parametrize("unit", [1, 1000, 1e-3])
+def test_rare_classes_do_not_seem_easy_while_the_lstm_learns_how_large_losses_are(unit):
+    """Classes as uneven as words, class c in proportion to 1 / (c + 1), and the rarer the harder: losses of 7 to 9 units.
+
+    A network that starts from 0 scores the ten most frequent classes highest at every one of these steps.
+    """
+    rng = np.random.default_rng(0)
+    classes = 500
+    frequency = 1 / np.arange(1, classes + 1)
+    labels = rng.choice(classes, 4000, p=frequency / frequency.sum())
+    losses = ((7 + 2 * labels / classes) * unit).astype(np.float32)
+    frequent, rare = labels < 10, labels >= 100
+    lstm = LSTM(history=4, units=8, embedding=8, jit_compile=False)
+    lstm.build(len(labels), classes, seed=0)
+    for step in range(1, 301):
+        batch = rng.choice(len(labels), 64)
+        lstm.update(batch, labels[batch], losses[batch])
+        if step % 50 == 0:
+            score = lstm.score(pool(np.arange(len(labels)), labels))
+            assert score[frequent].mean() < score[rare].mean(), f"step {step}"
+            assert score.mean() == pytest.approx(losses.mean(), rel=0.05)
+
+
 def test_the_lstm_learns_from_the_history_as_it_was():
     """The fit sees the history before the batch; the losses join it afterwards."""
     seen = []
