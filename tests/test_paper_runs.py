@@ -17,7 +17,7 @@ from examples import datasets
 from examples.paper import cli, data, figures, norms, reading, report
 from examples.paper.experiments import EXPERIMENTS, epochs_of
 from examples.paper.measures import variance_ratio
-from examples.paper.results_file import Refused, Results, Settings
+from examples.paper.results_file import Refused, Results, Settings, commit
 from examples.paper.runs import run
 from importance_sampling import LSTM, ArraySource, ImportanceSampler, Oracle, Pool
 from tests.models import classifier
@@ -122,6 +122,34 @@ def test_a_run_of_other_versions_is_not_gone_on_with(small, tmp_path, capsys, mo
         " ".join(capsys.readouterr().out.split())
     )
     assert (tmp_path / "mnist-uniform-lr0.001-seed0.jsonl").read_text() == before
+
+
+def test_the_commit_tells_where_the_code_has_changed_but_not_where_results_have(tmp_path):
+    """Results taken again are tracked files that change: they must not make the code seem another."""
+    folder = tmp_path / "repository" / "paper"
+    (folder / "results").mkdir(parents=True)
+    code, result = folder / "code.py", folder / "results" / "run.jsonl"
+
+    def told():
+        commit.cache_clear()
+        return commit(folder)
+
+    def git(*command):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.invalid"]
+        return subprocess.run(["git", "-C", folder, *who, *command], check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q", "..")
+    code.write_text("1")
+    result.write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "both")
+    clean = told()
+    assert git("rev-parse", "HEAD").startswith(clean)
+    result.write_text("2")
+    assert told() == clean
+    code.write_text("2")
+    assert told() == f"{clean}-dirty"
+    assert commit(tmp_path) is None
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(small, tmp_path, capsys):

@@ -176,11 +176,15 @@ def versions():
 
 
 @functools.cache
-def commit():
-    """Of the code, with "-dirty" where files have changed since; None outside of a repository."""
-    command = ["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"]
+def commit(folder=Path(__file__).parent):
+    """Of the code in `folder`, with "-dirty" where it has changed since, results set aside; None outside of a repository."""
+
+    def git(*command):
+        return subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)results")
+        return git("describe", "--always") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
