@@ -19,9 +19,9 @@ class LSTM:
     Trained on every batch by Adam and the squared error: the losses of the batch are the targets, the history before
     them is the input (line 9 of Algorithm 1, eq. 17); then the losses join the history (line 10).
 
-    The first prediction for every sample is the mean of the first batch. Losses of another order of magnitude than the
-    paper's (that mean outside 0.1 to 10) are divided by it, here inside, and the norm of the gradient is bounded, so that
-    neither unit nor outlier keeps the network from learning.
+    With the first batch its predictions become about the mean of that batch, for every sample. Losses of another order of
+    magnitude than the paper's (that mean outside 0.1 to 10) are divided by it, here inside, and the norm of the gradient is
+    bounded, so that neither unit nor outlier keeps the network from learning.
 
     Cost: with the paper's sizes, a presample of 1,024 and a batch of 128, about 5 ms to score and 4 ms to learn on two
     CPU cores, and some 6 seconds once to compile. Memory: 44 bytes a sample.
@@ -138,7 +138,7 @@ class LSTM:
         self._scale = float(state["scale"]) or None
 
     def _begin(self, mean):
-        """Chooses the unit, and predicts the mean of the first batch for every sample.
+        """Chooses the unit, and makes the predictions about the mean of the first batch, for every sample.
 
         From 0 the network would first learn how large losses are, most quickly for the classes it sees most often: until
         then it would call the frequent classes, which are the easy ones, hard.
