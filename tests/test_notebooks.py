@@ -43,6 +43,7 @@ def test_a_notebook_holds_what_the_results_files_hold(name):
     expected += [[caption] for _, caption in figures.panels(RESULTS["cpu"], experiment, last).values()]
     for part in expected:
         assert "\n".join(part) in shown
+    assert "site-packages" not in nbformat.writes(notebook)  # no warning, with the folders of the machine it was run on
 
 
 def test_an_unknown_notebook_ends_with_a_sentence(capsys):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from examples import datasets
-from examples.paper import cli, data, figures, norms, reading, report
+from examples.paper import cli, data, figures, norms, reading, report, results_file
 from examples.paper.experiments import EXPERIMENTS, epochs_of
 from examples.paper.measures import variance_ratio
 from examples.paper.results_file import Refused, Results, Settings, commit
@@ -150,6 +150,25 @@ def test_the_commit_tells_where_the_code_has_changed_but_not_where_results_have(
     code.write_text("2")
     assert told() == f"{clean}-dirty"
     assert commit(tmp_path) is None
+
+
+def test_an_evaluation_by_newer_code_names_its_commit(small, tmp_path, monkeypatch):
+    command = ["mnist", "--methods", "uniform", "--seeds", "0", "--steps", "2", "--results", str(tmp_path)]
+    for epochs in (1, 2, 3):
+        monkeypatch.setattr(results_file, "commit", lambda epochs=epochs: "older" if epochs < 3 else "newer")
+        assert cli.main([*command, "--epochs", str(epochs)]) == 0
+    (found,) = reading.read(tmp_path, "mnist")
+    assert [line["commit"] for line in found.lines] == ["older", "older", "newer"]
+    assert "; commit newer or older." in report.conditions({"uniform": [found]})
+
+
+def test_a_run_before_the_grid_is_whole_is_told_what_that_means(small, tmp_path, capsys):
+    run = ["mnist", "--methods", "uniform", "--seeds", "0", "--steps", "2", "--results", str(tmp_path)]
+    beside = ["--results", str(tmp_path / "grid"), "--epochs", "3", "--learning-rate"]
+    warning = "1 of the 10 rates of the grid are tried. 0.001 is used until all are"
+    for command, told in (([*run, *beside, "0.002"], False), ([*run, "--epochs", "1"], True)):
+        assert cli.main(command) == 0
+        assert (warning in capsys.readouterr().out) == told
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(small, tmp_path, capsys):

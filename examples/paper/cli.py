@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from examples.datasets import DataUnavailable
 from examples.paper.experiments import EXPERIMENTS, GRID, METHODS, RESULTS, epochs_of
 from examples.paper.jobs import JobFailed, run_all
-from examples.paper.reading import GRID_FOLDER, rate_of
+from examples.paper.reading import GRID_FOLDER, grid, rate_of
 from examples.paper.results_file import Refused, Results, Settings
 from examples.paper.runs import run
 
@@ -115,7 +115,13 @@ def _run(chosen, names, epochs, console):
     loaded = {name: EXPERIMENTS[name].data(chosen.limit) for name in names}
     for name, results in asked.items():
         console.print(f"{EXPERIMENTS[name].title}: {len(loaded[name].y)} samples, {len(results)} runs of {epochs[name]} epochs")
-    with Progress(*SHOWN, console=console, refresh_per_second=2) as progress:
+        if not (chosen.grid or chosen.learning_rate) and 0 < (tried := len(grid(chosen.results, name))) < len(GRID):
+            console.print(
+                f"{tried} of the {len(GRID)} rates of the grid are tried. {rate_of(chosen.results, name):g} is used until all are: "
+                "if another is the best then, the page leaves out what is run now"
+            )
+    # a notebook has no terminal to draw the bars in
+    with Progress(*SHOWN, console=console, refresh_per_second=2, disable=console.is_jupyter) as progress:
         todo = [(one, epochs[name]) for name in names for one in asked[name]]
         if chosen.jobs > 1:
             run_all(todo, chosen, progress)

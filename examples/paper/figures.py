@@ -93,8 +93,9 @@ def panels(folder, name, epochs):
         caption = f"Figure {curves}: moving mean and deviation of the training loss over {EACH * WINDOW} steps, mean of the seeds."
         made["training-loss"] = partial(training_loss, groups), caption
         tested = partial(generalisation, groups, EXPERIMENTS[name].measure)
-        made["epochs"] = partial(tested, "epochs"), f"Figure {test}: the test set after each epoch, mean of the seeds."
-        caption = "The same against seconds of training as on one machine, computed as told above, evaluation left out."
+        which = "validation text" if name == "ptb" else "test set"
+        made["epochs"] = partial(tested, "epochs"), f"Figure {test}: the {which} after each epoch, mean of the seeds."
+        caption = "The same against seconds of training, as on one machine: what choosing adds to the steps of uniform sampling."
         made["seconds"] = partial(tested, "seconds"), caption
     if sorted_too := _with(groups, "sorted_losses"):
         caption = "Figure 1b: losses of the training samples after training, in rising order, mean of the seeds."

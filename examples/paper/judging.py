@@ -1,7 +1,7 @@
 """The rules by which a claim of the paper gets its verdict from the runs.
 
 That a value is smaller is reproduced when a one-sided Welch test over the seeds gives p < 0.05, and not reproduced when it gives
-that for the opposite; anything between can't be told with so many seeds, and less than three are no test at all.
+that for the opposite; anything between can't be told from chance with so many seeds, and less than three are no test at all.
 """
 
 import numpy as np
@@ -14,6 +14,7 @@ LEVEL = 0.05
 MONOTONE = 0.8  # rank correlation within a batch from which loss and gradient norm count as ordered alike
 
 YES, NO, OPEN, PENDING = "reproduced", "not reproduced", "not testable at this scale", "not run yet"
+CHANCE = "may be chance"
 
 
 def moments(values):
@@ -94,7 +95,7 @@ class Judge:
         if verdict:
             return verdict, reason
         if LEVEL <= p <= 1 - LEVEL:
-            return OPEN, f"{reason}: within what so few seeds differ by, p = {p:.2g}"
+            return OPEN, f"{reason}: {CHANCE}, p = {p:.2g}"
         return (YES, f"{reason}, p = {p:.2g}") if p < LEVEL else (NO, f"{reason}: the opposite, p = {1 - p:.2g}")
 
     def alike(self, label, other, name):
@@ -105,14 +106,16 @@ class Judge:
         return (NO, f"{reason}, p = {p:.2g}") if p < LEVEL else (OPEN, f"{reason}: no difference is seen, p = {p:.2g}")
 
     def variance_reduced(self, label):
-        """Whether the variance is below that of uniform sampling, which is 1 by its definition, in each seed."""
+        """Whether the variance is below that of uniform sampling, 1 by its definition, in each seed: one above it decides."""
         if lacking := self._lacking(label):
             return lacking
         ratios = [_variance(run) for run in self.groups[label]]
         if None in ratios:
             return PENDING, "variance was not measured"
         reason = f"{told(ratios)} of that of uniform sampling, geometric mean of the epochs"
-        return (self._few, f"{reason}: too few seeds") if len(ratios) < SEEDS else (yes(max(ratios) < 1), reason)
+        if max(ratios) >= 1:
+            return NO, reason
+        return (YES, reason) if len(ratios) >= SEEDS else (self._few, f"{reason}: too few seeds")
 
     def error_below(self, label, epoch, limit):
         """Whether the error at an epoch is below a limit, by a one-sided t-test."""
@@ -123,7 +126,7 @@ class Judge:
             return self._few, f"{told(found)} %: too few seeds for a test"
         p = ttest_1samp(found, limit, alternative="less").pvalue
         if LEVEL <= p <= 1 - LEVEL:
-            return OPEN, f"{told(found)} %: within what so few seeds differ by, p = {p:.2g}"
+            return OPEN, f"{told(found)} %: {CHANCE}, p = {p:.2g}"
         return yes(p < LEVEL), f"{told(found)} %"
 
     def earlier(self, label, error, lead):
@@ -143,15 +146,17 @@ class Judge:
 
     def earlier_than_uniform_at(self, label, epoch, lead):
         """The same for the error that uniform sampling has after an epoch."""
-        uniform = at(self.groups.get("uniform", []), epoch, "error")
+        if lacking := self._lacking(label, "uniform"):
+            return lacking
+        uniform = at(self.groups["uniform"], epoch, "error")
         return self.earlier(label, np.mean(uniform), lead) if uniform else (OPEN, f"it takes {epoch} epochs")
 
     def leads_mostly_before(self, label, epoch):
         """Whether it leads over uniform sampling before an epoch, and by more than from it on."""
-        if not at(self.groups.get("uniform", []), epoch, "error"):
-            return OPEN, f"it takes more than {epoch} epochs"
-        if lacking := self._lacking(label):
+        if lacking := self._lacking(label, "uniform"):
             return lacking
+        if not at(self.groups["uniform"], epoch, "error"):
+            return OPEN, f"it takes more than {epoch} epochs"
         lead = mean_curve(self.groups["uniform"], "error") - mean_curve(self.groups[label], "error")
         before, after = lead[: epoch - 1].mean(), lead[epoch - 1 :].mean()
         reason = f"error lower by {before:.2g} before, by {after:.2g} after"

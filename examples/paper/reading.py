@@ -20,8 +20,13 @@ def label(method, k):
     return method if method == "uniform" else f"{method}, k = {k:g}"
 
 
+def planned(experiment, scale):
+    """What the runs of a scale are called."""
+    return {label(method, k) for method, k in getattr(EXPERIMENTS[experiment], scale).runs}
+
+
 class Run(NamedTuple):
-    """A results file: its settings, its evaluations, the versions of what it ran on, this code included, and the CPU cores."""
+    """A results file: its settings, its evaluations with the commit of each, the versions of what it ran on, the CPU cores."""
 
     settings: dict
     lines: list
@@ -69,8 +74,8 @@ def read(folder, experiment):
     for path in sorted(Path(folder).glob(f"{experiment}-*-seed*.jsonl")):
         first, *lines = read_lines(path)
         if lines:
-            code = {"commit": first.get("commit") or "not recorded"}
-            yield Run(first["settings"], lines, first["versions"] | code, first["cores"])
+            begun = {"commit": first.get("commit") or "not recorded"}  # a line has its own where it was made by newer code
+            yield Run(first["settings"], [begun | line for line in lines], first["versions"], first["cores"])
 
 
 def measured_seconds(runs):

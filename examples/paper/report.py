@@ -14,9 +14,9 @@ from examples.paper.experiments import EXPERIMENTS, GRID, RESULTS, epochs_of
 from examples.paper.figures import draw
 from examples.paper.judging import NO, OPEN, PENDING, YES, first_below, moments, testable, welch
 from examples.paper.published import PAPER
-from examples.paper.reading import at, grid, load, mean_curve, measured_seconds, norms, rate_of, read, seconds
+from examples.paper.reading import at, grid, load, mean_curve, measured_seconds, norms, planned, rate_of, read, seconds
 from examples.paper.results_file import Refused
-from examples.paper.words import CLOCK, DEVIATIONS, FEWER, OSCILLATION, RULES, TESTED
+from examples.paper.words import CLOCK, DEVIATIONS, HERE, KNOWN, OSCILLATION, RULES, TESTED
 
 PAGES = {"cpu": Path(__file__).parents[2] / "docs", "full": Path("build/full")}
 
@@ -26,9 +26,9 @@ def difference(found, uniform):
     return f"p = {welch(moments(found), moments(uniform)):.2g}" if testable(found, uniform) else "too few seeds"
 
 
-def table(name, groups, epochs):
+def table(name, groups, epochs, scale="cpu"):
     """The rows of Table 1 for one experiment, in Markdown, and those of the last epoch here."""
-    experiment = EXPERIMENTS[name]
+    experiment, awaited = EXPERIMENTS[name], planned(name, scale)
     unit = " %" if experiment.measure == "error" else ""
     rows = ["| epoch | method | paper | p, paper | here | seeds here | p, here |", "|---|---|---|---|---|---|---|"]
     for epoch in sorted({*experiment.table, *([epochs] if groups else [])}):
@@ -37,7 +37,8 @@ def table(name, groups, epochs):
             found = at(groups.get(label, []), epoch, experiment.measure)
             paper = f"{published[label][0]:g}{unit} ± {published[label][1]:g}" if label in published else ""
             theirs = published_difference(name, published[label], published["uniform"]) if label in published else ""
-            here = f"{np.mean(found):.4g}{unit}" if found else "not run" if epoch <= epochs else "not at this scale"
+            absent = "not run" if epoch <= epochs and label in awaited else "not at this scale"
+            here = f"{np.mean(found):.4g}{unit}" if found else absent
             deviation = f" ± {np.std(found, ddof=1):.2g}" if len(found) > 1 else ""
             ours = difference(found, uniform) if found else ""
             theirs, ours = ("", "") if label == "uniform" else (theirs, ours)
@@ -106,21 +107,23 @@ def page(folder, figures, epochs, scale="cpu"):
         "",
         RULES,
         "",
+        *([KNOWN, ""] if scale == "cpu" else []),
         *verdicts(found),
         "",
         OSCILLATION,
         "",
         "## Where this is not the paper",
         "",
-        DEVIATIONS + (FEWER if scale == "cpu" else ""),
+        DEVIATIONS,
+        *([HERE] if scale == "cpu" else []),
         "",
     ]
     for name, experiment in EXPERIMENTS.items():
         groups = load(folder, name, epochs[name])
-        text += [f"## {experiment.title}", "", *table(name, groups, epochs[name]), "", TESTED, ""]
+        text += [f"## {experiment.title}", "", *table(name, groups, epochs[name], scale), "", TESTED, ""]
         if groups:
             text += [conditions(groups), "", *clock(name, groups), "", CLOCK, ""]
-        text += [*unfinished(folder, name, epochs[name]), *rates(folder, name)]
+        text += [*left_out(folder, name, epochs[name]), *rates(folder, name)]
         for path, caption in figures.items():
             if path.name.startswith(f"{name}-"):
                 text += [f"![{path.stem}](figures/{path.name})", "", caption, ""]
@@ -131,28 +134,30 @@ def page(folder, figures, epochs, scale="cpu"):
 def conditions(groups):
     """In a few sentences, what the runs of an experiment have in common and what they cost."""
     runs = [run for group in groups.values() for run in group]
-    distinct = lambda values: ", ".join(sorted({str(value) for value in values}))  # noqa: E731
+    distinct = lambda values: " or ".join(sorted({str(value) for value in values}))  # noqa: E731
     hours = sum(measured_seconds(runs)) / 3600
-    cores, threads = distinct(run.cores for run in runs), distinct(line["threads"] or "all" for run in runs for line in run.lines)
+    lines = [line for run in runs for line in run.lines]
+    cores, threads = distinct(run.cores for run in runs), distinct(line["threads"] or "all" for line in lines)
     used = {name: distinct(run.settings[name] for run in runs) for name in runs[0].settings}
     names = dict.fromkeys(name for run in runs for name in run.versions)
     versions = ", ".join(f"{name} {distinct(run.versions.get(name, 'not recorded') for run in runs)}" for name in names)
     return (
         f"{len(runs)} runs, {hours:.1f} hours of training in all, on {cores} CPU cores without a GPU; threads a run: {threads}. "
         f"An epoch is {used['steps']} batches of {used['batch_size']} samples, the presample {used['presample']}, the learning "
-        f"rate of Adam {used['learning_rate']}. Versions: {versions}."
+        f"rate of Adam {used['learning_rate']}. Versions: {versions}; commit {distinct(line['commit'] for line in lines)}."
     )
 
 
-def unfinished(folder, name, epochs):
-    """A sentence about the runs that are left out because they have not come far enough."""
-    rate = rate_of(folder, name)
-    others = [
-        f"{run.label}, seed {run.settings['seed']} ({run.lines[-1]['epoch']} of {epochs} epochs)"
-        for run in read(folder, name)
-        if run.settings["learning_rate"] == rate and run.lines[-1]["epoch"] < epochs
-    ]
-    return [f"Begun, not finished, and left out: {'; '.join(others)}.", ""] if others else []
+def left_out(folder, name, epochs):
+    """A sentence about the runs that are left out, because they have not come far enough or are of another learning rate."""
+    rate, others = rate_of(folder, name), []
+    for run in read(folder, name):
+        called = f"{run.label}, seed {run.settings['seed']}"
+        if run.settings["learning_rate"] != rate:
+            others.append(f"{called} (learning rate {run.settings['learning_rate']:g}, not {rate:g})")
+        elif run.lines[-1]["epoch"] < epochs:
+            others.append(f"{called} ({run.lines[-1]['epoch']} of {epochs} epochs)")
+    return [f"Left out: {'; '.join(others)}.", ""] if others else []
 
 
 def rates(folder, name):
@@ -178,7 +183,8 @@ def cost_of_norms(folder, name):
     if found is None:
         return []
     told = f"{found['samples']} samples with the learning rate {found['learning_rate']:g}: {found['seconds'] / 60:.0f} minutes"
-    return [f"Figure 4, the exact gradients of {told} (`python -m examples.paper.norms {name}`).", ""]
+    how = f"`python -m examples.paper.norms {name}`, commit {found['commit'] or 'not recorded'}"
+    return [f"Figure 4, the exact gradients of {told} ({how}).", ""]
 
 
 def main(argv=None):

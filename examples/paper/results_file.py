@@ -113,8 +113,9 @@ class Results:
         return state["sampler"]
 
     def add(self, line, model, state):
-        """Keeps a checkpoint, then the line."""
-        self.lines.append(line)
+        """Keeps a checkpoint, then the line, with the commit that it is of where that is not the one of the first."""
+        now = commit()
+        self.lines.append(line if now == self.first.get("commit") else line | {"commit": now})
         values = [v.numpy() for v in _variables(model)]
         kept = {"first": self.first, "lines": self.lines, "sampler": state, "model": values}
         path = self._checkpoint / f"epoch-{line['epoch']}"
