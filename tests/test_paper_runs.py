@@ -262,14 +262,15 @@ def test_the_variance_ratio_is_that_of_the_whole_presample(blobs):
     source = ArraySource(x, y)
     sampler = ImportanceSampler(source, Oracle(model), k=0.5, smoothing=0.1, presample=300, seed=0)
     before = sampler.get_state()
-    found = variance_ratio(model, sampler, 299)
+    gradient_norm = Oracle(model, score="full_gnorm")
+    found = variance_ratio(gradient_norm, sampler, 299)
     assert sampler.get_state()["rng"] == before["rng"]
     everything = Pool(np.arange(300), None, lambda part: source[part])
-    losses, norms = Oracle(model).score(everything) + 0.1, Oracle(model, score="full_gnorm").score(everything)
+    losses, norms = Oracle(model).score(everything) + 0.1, gradient_norm.score(everything)
     expected = np.sum(norms**2 * losses.sum() / losses) / 300 / np.sum(norms**2)
     assert found == pytest.approx(expected, rel=0.15)  # 299 draws
     assert abs(expected - 1) > 0.2  # so a ratio of 1 would fail
-    assert variance_ratio(model, ImportanceSampler(source, "uniform", seed=0), 50) == 1
+    assert variance_ratio(gradient_norm, ImportanceSampler(source, "uniform", seed=0), 50) == 1
 
 
 def test_loss_and_norm_are_taken_just_before_the_step_of_the_sample(blobs):

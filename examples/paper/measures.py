@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from importance_sampling import Oracle, Pool
+from importance_sampling import Pool
 
 
-def variance_ratio(model, sampler, draws):
+def variance_ratio(gradient_norm, sampler, draws):
     """What drawing by importance does to the variance of the gradient: E_P[alpha^2 |g|^2] / E[|g|^2], eq. 28 against eq. 27.
 
     alpha = 1 / (B p) whatever the k of the run, so that both stand for estimates of the same gradient. Both means are taken
@@ -14,7 +14,7 @@ def variance_ratio(model, sampler, draws):
     batch normalisation.
 
     Args:
-        model: the compiled model.
+        gradient_norm: an `Oracle` of the model with the score `"full_gnorm"`, which compiles once for all evaluations.
         sampler: the `ImportanceSampler` of the run.
         draws: how many samples are drawn for it.
 
@@ -25,7 +25,7 @@ def variance_ratio(model, sampler, draws):
     draw = sampler.draw(draws)
     sampler.set_state(state)
     x, y, _ = draw.read()
-    norms = Oracle(model, score="full_gnorm").score(Pool(draw.indices, None, lambda part: (x[part], y[part], None)))
+    norms = gradient_norm.score(Pool(draw.indices, None, lambda part: (x[part], y[part], None)))
     alpha = 1 / (draw.presample * draw.probabilities)
     return short(np.mean(alpha**2 * norms**2) / np.mean(alpha * norms**2))
 

@@ -87,6 +87,7 @@ class _Evaluations(keras.callbacks.Callback):
     def __init__(self, results, training, recorder):
         super().__init__()
         self._results, self._training, self._recorder = results, training, recorder
+        self._gradient_norm = Oracle(training.model, score="full_gnorm")
         last = results.lines[-1] if results.lines else {"seconds": 0.0, "cpu_seconds": 0.0, "sampler_share": 0.0}
         self._seconds, self._cpu_seconds = last["seconds"], last["cpu_seconds"]
         self._choosing = last["sampler_share"] * last["seconds"]
@@ -119,7 +120,7 @@ class _Evaluations(keras.callbacks.Callback):
             line["sorted_losses"] = quantiles(losses_of(self.model, sampler.source, np.arange(len(sampler.source))))
         if experiment.variance:
             draws = experiment.variance if settings.limit is None else max(1, settings.limit // 10)  # a quick look stays quick
-            line["variance"] = variance_ratio(self.model, sampler, draws)
+            line["variance"] = variance_ratio(self._gradient_norm, sampler, draws)
         self._results.add(line, self.model, self._training.get_state())
 
 
