@@ -65,6 +65,12 @@ def _variance(run):
     return None if None in ratios else float(np.exp(np.mean(np.log(ratios))))
 
 
+def _variance_is_above(run):
+    """Whether it is above that of uniform sampling by two standard errors, of the mean of its logarithm over the epochs."""
+    logarithms = np.log([line["variance"] for line in run.lines])
+    return len(logarithms) > 1 and np.mean(logarithms) > 2 * np.std(logarithms, ddof=1) / np.sqrt(len(logarithms))
+
+
 VALUES = {  # of a run, None where it was not measured
     "moving deviation by mean": _oscillation,
     "largest loss": _largest_loss,
@@ -106,16 +112,18 @@ class Judge:
         return (NO, f"{reason}, p = {p:.2g}") if p < LEVEL else (OPEN, f"{reason}: no difference is seen, p = {p:.2g}")
 
     def variance_reduced(self, label):
-        """Whether the variance is below that of uniform sampling, 1 by its definition, in each seed: one above it decides."""
+        """Whether the variance is below that of uniform sampling, 1 by its definition, in each seed: one above it refutes that."""
         if lacking := self._lacking(label):
             return lacking
         ratios = [_variance(run) for run in self.groups[label]]
         if None in ratios:
             return PENDING, "variance was not measured"
         reason = f"{told(ratios)} of that of uniform sampling, geometric mean of the epochs"
-        if max(ratios) >= 1:
+        if any(_variance_is_above(run) for run in self.groups[label]):
             return NO, reason
-        return (YES, reason) if len(ratios) >= SEEDS else (self._few, f"{reason}: too few seeds")
+        if len(ratios) < SEEDS:
+            return self._few, f"{reason}: too few seeds"
+        return (YES, reason) if max(ratios) < 1 else (OPEN, f"{reason}: {CHANCE}")
 
     def error_below(self, label, epoch, limit):
         """Whether the error at an epoch is below a limit, by a one-sided t-test."""

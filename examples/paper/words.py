@@ -7,17 +7,17 @@ That a value is smaller counts as reproduced when a one-sided Welch test over at
 as not reproduced when it gives that for the opposite; that the error is below a number, by a one-sided t-test in the same way.
 Anything between is more than so few seeds can tell; many gains in the paper's own Table 1 are of that kind too, see the column
 beside it. A lead in epochs is counted on the means of the seeds, and the variance must be below that of uniform sampling in each
-of at least {SEEDS} seeds, both without a test; a variance that a single seed has above it refutes the claim. Loss and gradient norm
-count as ordered alike when the rank correlation within a batch, averaged over the batches, is above {MONOTONE} by two standard
-errors, and as correlated, or a loss as high, when such a mean is above 0 by as much; within two standard errors of the limit it
-can't be told. Each claim is judged alone: at that level one in twenty passes by chance. "Not testable at this scale" is what
-needs runs which this scale does not have, and what its runs can't tell from chance."""
+of at least {SEEDS} seeds, both without a test; one that a single seed has above it, by two standard errors over the epochs,
+refutes the claim. Loss and gradient norm count as ordered alike when the rank correlation within a batch, averaged over the
+batches, is above {MONOTONE} by two standard errors, and as correlated, or a loss as high, when such a mean is above 0 by as much;
+within two standard errors of the limit it can't be told. Each claim is judged alone: at that level one in twenty passes by
+chance. "Not testable at this scale" is what needs runs which this scale does not have, and what its runs can't tell from chance."""
 
 KNOWN = """\
 The rules (`examples/paper/judging.py`) were made when these results were known: on MNIST three seeds of uniform sampling and
-of approx and seed 0 of the oracle with k = 0.5, the grid on MNIST, and figure 4. Two were made stricter when all of MNIST,
-Penn Treebank and figure 4 was: one seed above uniform sampling refutes a reduced variance, which made "not reproduced" of three
-claims that had too few seeds, and a correlation must pass its limit by two standard errors, which undid one "reproduced"."""
+of approx and seed 0 of the oracle with k = 0.5, the grid on MNIST, and figure 4. Two were made stricter when all results were:
+one seed above uniform sampling refutes a reduced variance, which made "not reproduced" of three claims that had too few seeds,
+and a correlation must pass its limit by two standard errors, which undid one "reproduced"."""
 
 OSCILLATION = """\
 What figures 1a, 2a and 3a show is the weighted loss of the batches. For k = 1 the weight takes out what the loss of a sample
