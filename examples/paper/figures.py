@@ -26,16 +26,16 @@ def style(runs):
 
 def training_loss(groups, axis):
     """Moving average and deviation of the training loss, averaged over the seeds."""
-    lowest = np.inf
+    bottom = np.inf
     for runs in groups.values():
         steps, means, deviations = np.mean([moving(run) for run in runs], axis=0)
         epochs = steps / runs[0].settings["steps"]
         drawn = style(runs)
         axis.plot(epochs, means, **drawn)
         axis.fill_between(epochs, means - deviations, means + deviations, color=drawn["color"], alpha=0.15, linewidth=0)
-        lowest = min(lowest, means.min())
+        bottom = min(bottom, max(np.min(means - deviations), np.min(means) / 10))  # below 0 there is no logarithm
     axis.set(xlabel="epochs", ylabel="training loss", yscale="log")
-    axis.set_ylim(bottom=lowest / 10)  # mean - deviation can be below 0, which has no logarithm
+    axis.set_ylim(bottom=bottom)
 
 
 def sorted_losses(groups, axis):
