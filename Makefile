@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help demo test lint wheel check oldest paper paper-runs paper-smoke notebooks bench clean
 
 help:
-	@echo "make demo    train uniform and approx side by side on MNIST (7 to 14 minutes on two cores)"
+	@echo "make demo    train uniform and approx side by side on MNIST (5 to 14 minutes on two cores)"
 	@echo "make test    all tests and doctests, warnings are errors"
 	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
@@ -54,10 +54,8 @@ paper: .venv/ready
 	$(BIN)/python -m examples.paper.report
 
 # one thread a run and a run for each core: more steps in an hour than one run on all cores, and seconds that can be compared
-# TensorFlow takes the kernels of oneDNN by itself on some processors only; with them a step takes 0.75 to 0.9 of the time
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SCALE ?= cpu
-paper-runs: export TF_ENABLE_ONEDNN_OPTS ?= 1
 paper-runs: .venv/ready
 	$(BIN)/python -m examples.paper all --scale $(SCALE) --grid --jobs $(JOBS) --threads 1
 	$(BIN)/python -m examples.paper all --scale $(SCALE) --jobs $(JOBS) --threads 1

@@ -1,5 +1,9 @@
 """Real MNIST and small Keras models, shared by the tests."""
 
+import os
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `python -m examples.paper` does, whose runs are compared with those here
+
 import keras
 import numpy as np
 import pytest

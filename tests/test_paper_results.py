@@ -92,7 +92,7 @@ def test_runs_that_cannot_be_compared_end_with_a_sentence(tmp_path, capsys):
 
 def test_a_claim_about_runs_of_another_scale_is_not_waited_for(tmp_path):
     verdict = lambda scale: {claim.text: claim[2:] for claim in claims.claims(tmp_path, {"cifar10": 4}, scale)}  # noqa: E731
-    text = "oracle, k = 1: lower error than uniform sampling, here after 4 epochs (Table 1)"
+    text = "oracle, k = 1: lower error than uniform sampling, here after 4 epochs in place of 50 (Table 1)"
     assert verdict("cpu")[text] == (judging.OPEN, "oracle, k = 1: not among the runs of this scale")
     assert verdict("full")[text] == (judging.PENDING, "oracle, k = 1 and uniform")
     for scale, row in (("cpu", "not at this scale"), ("full", "not run")):
@@ -108,27 +108,29 @@ def test_a_single_seed_is_not_tested_where_no_more_are_planned(tmp_path):
     for method in ("uniform", "approx"):
         written(tmp_path, method, 0.5, 0, [0.6], experiment="cifar10")
     found = {claim.text: claim[2:] for claim in claims.claims(tmp_path, {"cifar10": 1})}
-    text = "approx, k = 0.5: lower error than uniform sampling, here after 1 epochs (Table 1)"
+    text = "approx, k = 0.5: lower error than uniform sampling, here after 1 epochs in place of 50 (Table 1)"
     assert found[text] == (judging.OPEN, "error 0.6 against 0.6: too few seeds for a test")
-    assert found["approx, k = 0.5: reduces the variance of the gradient"][0] == judging.OPEN
+    assert found["approx, k = 0.5: the variance of the gradient is lower than with uniform sampling"][0] == judging.OPEN
 
 
 @pytest.mark.parametrize(
-    ("seeds", "verdict"),
+    ("ratios", "verdict"),
     [
-        ([[0.8, 0.7]], "OPEN"),
-        ([[0.8, 1.3]], "OPEN"),  # above 1, but by less than two standard errors
-        ([[1.2, 1.3]], "NO"),  # a single seed is a counterexample
-        ([[0.8, 0.7]] * 3, "YES"),
-        ([[0.8, 0.7], [0.8, 0.7], [1.2, 1.3]], "NO"),
-        ([[0.8, 0.7], [0.8, 0.7], [0.8, 1.3]], "OPEN"),
+        ([0.2], "OPEN"),  # one seed is no test, whichever way it points
+        ([1.9, 1.8], "OPEN"),
+        ([0.7, 0.8, 0.75], "YES"),
+        ([1.7, 1.8, 1.75], "NO"),
+        ([0.9, 1.2, 0.95], "UNDECIDED"),
+        ([0.1, 1.05, 1.05], "UNDECIDED"),  # its logarithm is tested: one low ratio is not the mean of all
     ],
 )
-def test_one_seed_refutes_that_the_variance_is_reduced(tmp_path, seeds, verdict):
-    for seed, ratios in enumerate(seeds):
-        written(tmp_path, "approx", 0.5, seed, ratios, experiment="cifar10")
-    found = {claim.text: claim.verdict for claim in claims.claims(tmp_path, {"cifar10": 2})}
-    assert found["approx, k = 0.5: reduces the variance of the gradient"] == getattr(judging, verdict)
+def test_a_lower_variance_is_tested_over_the_seeds(tmp_path, ratios, verdict):
+    for seed, ratio in enumerate(ratios):
+        written(tmp_path, "approx", 0.5, seed, [ratio / 2, ratio * 2], experiment="cifar10")  # geometric mean of the epochs
+    found = {claim.text: claim for claim in claims.claims(tmp_path, {"cifar10": 2})}
+    claim = found["approx, k = 0.5: the variance of the gradient is lower than with uniform sampling"]
+    assert claim.verdict == getattr(judging, verdict)
+    assert claim.reason.startswith(f"{judging.told(ratios)} of that of uniform sampling")
 
 
 def test_no_difference_is_not_shown_by_a_test_but_refuted(tmp_path):
@@ -137,13 +139,13 @@ def test_no_difference_is_not_shown_by_a_test_but_refuted(tmp_path):
         written(tmp_path, "approx", 0.5, seed, [error + 0.01])
         written(tmp_path, "uniform", 0.5, seed, [error + 1])
     judge = judging.Judge(reading.load(tmp_path, "mnist", 1), (), 3)
-    assert judge.alike("oracle, k = 0.5", "approx, k = 0.5", "error")[0] == judging.OPEN
+    assert judge.alike("oracle, k = 0.5", "approx, k = 0.5", "error")[0] == judging.UNDECIDED
     assert judge.alike("oracle, k = 0.5", "uniform", "error")[0] == judging.NO
 
 
 @pytest.mark.parametrize(
     ("errors", "verdict"),
-    [([0.7, 0.8, 0.75], "YES"), ([1.3, 1.2, 1.25], "NO"), ([0.7, 1.2, 0.9], "OPEN"), ([0.7, 0.8], "PENDING")],
+    [([0.7, 0.8, 0.75], "YES"), ([1.3, 1.2, 1.25], "NO"), ([0.7, 1.2, 0.9], "UNDECIDED"), ([0.7, 0.8], "PENDING")],
 )
 def test_an_error_below_a_number_is_tested(tmp_path, errors, verdict):
     for seed, error in enumerate(errors):
@@ -171,9 +173,9 @@ def test_the_best_rate_of_a_whole_grid_is_used(tmp_path):
     ("correlation", "ordered", "correlated"),
     [
         ([0.85, 0.02], "YES", "YES"),
-        ([0.83, 0.02], "OPEN", "YES"),
+        ([0.83, 0.02], "UNDECIDED", "YES"),
         ([0.7, 0.02], "NO", "YES"),
-        ([0.03, 0.02], "NO", "OPEN"),
+        ([0.03, 0.02], "NO", "UNDECIDED"),
         ([-0.1, 0.02], "NO", "NO"),
     ],
 )
@@ -220,7 +222,7 @@ def test_what_was_not_measured_is_not_judged(tmp_path):
     largest = claimed(tmp_path, "oracle: k = 0.5 lowers the largest loss", 1)
     told = "largest loss was not measured in some runs of {}: run them again without their files and checkpoints"
     assert largest[2:] == (judging.PENDING, told.format("oracle, k = 0.5 and oracle, k = 1"))
-    assert claimed(tmp_path, "oracle: and comes to a lower error", 1).verdict == judging.YES
+    assert claimed(tmp_path, "oracle: k = 0.5 comes to a lower error than k = 1", 1).verdict == judging.YES
     drawn = {path.name for path in figures.draw(tmp_path, tmp_path / "figures", epochs_of("cpu", 1))}
     assert drawn == {"mnist-training-loss.png", "mnist-epochs.png", "mnist-seconds.png"}
     for seed in range(3):
@@ -252,29 +254,50 @@ def claimed(folder, text, epochs):
 
 
 def test_a_verdict_follows_from_the_runs(tmp_path):
-    better = "approx, k = 0.5: lower error than uniform sampling after 2 epochs"
+    better = "oracle, k = 0.5: lower error than uniform sampling, here after 2 epochs in place of 5 (Table 1)"
     assert claimed(tmp_path, better, 2).verdict == judging.PENDING
     for seed, error in enumerate([0.80, 0.82, 0.84]):
         written(tmp_path, "uniform", 1.0, seed, [2.0, error])
     for seed, error in enumerate([0.60, 0.62]):
-        written(tmp_path, "approx", 0.5, seed, [0.64, error])
+        written(tmp_path, "oracle", 0.5, seed, [0.64, error])
     told = (judging.PENDING, "error 0.61 ± 0.014 against 0.82 ± 0.02: too few seeds for a test")  # three are planned
     assert claimed(tmp_path, better, 2)[2:] == told
-    written(tmp_path, "approx", 0.5, 2, [0.64, 0.64])
+    written(tmp_path, "oracle", 0.5, 2, [0.64, 0.64])
     assert claimed(tmp_path, better, 2).verdict == judging.YES
 
 
-def test_a_difference_the_wrong_way_is_not_reproduced_and_one_within_the_noise_is_open(tmp_path):
+def test_table_1_is_judged_at_each_of_its_epochs_where_it_has_a_method_ahead(tmp_path):
+    for seed, error in enumerate([0.60, 0.62, 0.64]):
+        written(tmp_path, "uniform", 1.0, seed, [0.9] * 4 + [error + 0.3] * 5 + [error])
+        written(tmp_path, "oracle", 1.0, seed, [0.9] * 4 + [error] * 6)
+    found = {claim.text: claim for claim in claims.claims(tmp_path, {"mnist": 10}) if "(Table 1)" in claim.text}
+    text = "oracle, k = 1: lower error than uniform sampling, after {} epochs (Table 1)"
+    assert found[text.format(5)].verdict == judging.YES and found[text.format(10)].verdict == judging.UNDECIDED
+    assert (
+        "approx, k = 1: lower error than uniform sampling, after 5 epochs (Table 1)" not in found
+    )  # 0.83 against 0.79 in the paper
+    assert len(found) == 3 + 4
+
+
+def test_a_difference_the_wrong_way_is_not_reproduced_and_one_within_the_noise_is_undecided(tmp_path):
     for seed, error in enumerate([0.60, 0.62, 0.64]):
         written(tmp_path, "uniform", 1.0, seed, [error])
         written(tmp_path, "approx", 0.5, seed, [error + 0.2])
         written(tmp_path, "oracle", 0.5, seed, [error - 0.001])
         written(tmp_path, "oracle", 1.0, seed, [0.1])
-    text = "{}: lower error than uniform sampling after 1 epochs"
-    worse, same = (claimed(tmp_path, text.format(f"{method}, k = 0.5"), 1) for method in ("approx", "oracle"))
-    assert worse.verdict == judging.NO and "the opposite" in worse.reason
-    assert same.verdict == judging.OPEN and judging.CHANCE in same.reason
-    assert claimed(tmp_path, text.format("oracle, k = 1"), 1).verdict == judging.YES  # no spread of its own
+    judge = judging.Judge(reading.load(tmp_path, "mnist", 1), (), 3)
+    (worse, reason), (same, _) = (judge.smaller(f"{method}, k = 0.5", "uniform", "error") for method in ("approx", "oracle"))
+    assert worse == judging.NO and re.search("p = (1|0.99.*)$", reason)
+    assert same == judging.UNDECIDED
+    assert judge.smaller("oracle, k = 1", "uniform", "error")[0] == judging.YES  # no spread of its own
+
+
+def leading(folder, uniform, approx, error=0.65, lead=5, rows=None, spread=(0.0, 0.001, 0.002)):
+    for seed, more in enumerate(spread):
+        written(folder, "uniform", 1.0, seed, [value + more for value in uniform])
+        written(folder, "approx", 0.5, seed, [value + more for value in approx])
+    judge = judging.Judge(reading.load(folder, "mnist", len(uniform)), (), 3)
+    return judge.earlier("approx, k = 0.5", error, lead, rows)
 
 
 @pytest.mark.parametrize(
@@ -289,13 +312,22 @@ def test_a_difference_the_wrong_way_is_not_reproduced_and_one_within_the_noise_i
     ],
 )
 def test_a_lead_is_counted_in_epochs(tmp_path, uniform, approx, verdict, reason):
-    text = "comes to 0.65 % error 5 epochs"
-    for seed in range(3):
-        assert claimed(tmp_path, text, len(uniform)).verdict in (judging.PENDING, judging.OPEN)
-        written(tmp_path, "uniform", 1.0, seed, [error + seed / 1000 for error in uniform])
-        written(tmp_path, "approx", 0.5, seed, [error + seed / 1000 for error in approx])
-    found = claimed(tmp_path, text, len(uniform))
-    assert found.verdict == getattr(judging, verdict) and found.reason.startswith(reason)
+    found, why = leading(tmp_path, uniform, approx)
+    assert found == getattr(judging, verdict) and why.startswith(reason)
+
+
+def test_a_lead_is_read_off_at_the_epochs_of_the_table(tmp_path):
+    """Uniform sampling is there at epoch 4 and away again: at the epochs of the table it comes there at 6 only."""
+    found = leading(tmp_path, [0.7, 0.7, 0.7, 0.6, 0.7, 0.6], [0.6] * 6, lead=4, rows=(2, 6))
+    assert found == (judging.YES, "epoch 2 against epoch 6")
+    assert leading(tmp_path, [0.7, 0.7, 0.7, 0.6, 0.7, 0.6], [0.6] * 6, lead=4)[0] == judging.NO
+
+
+def test_a_lead_that_hangs_on_one_seed_is_undecided(tmp_path):
+    """Without the third, the mean of uniform sampling is at 0.65 from the first epoch on."""
+    verdict, reason = leading(tmp_path, [0.645] * 5 + [0.6], [0.5] * 6, spread=(0.0, 0.0, 0.03))
+    assert verdict == judging.UNDECIDED
+    assert reason == "epoch 1 against epoch 6; otherwise without one seed, 1 of 6"
 
 
 def test_the_long_claims_of_cifar10_get_a_verdict_once_they_can(tmp_path):

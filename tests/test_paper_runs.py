@@ -191,7 +191,7 @@ def test_the_command_to_go_on_is_in_one_piece(small, tmp_path, capsys, monkeypat
         str(tmp_path / "a folder with [a] name of some length"),
     ]
     assert cli.main(command) == 130
-    assert f"  python -m examples.paper {shlex.join(command)}\n" in capsys.readouterr().out
+    assert f"  {shlex.join([sys.executable, '-m', 'examples.paper', *command])}\n" in capsys.readouterr().out
 
 
 def test_ctrl_c_keeps_what_is_done_and_tells_the_command(small, tmp_path, capsys, monkeypatch):
@@ -207,7 +207,7 @@ def test_ctrl_c_keeps_what_is_done_and_tells_the_command(small, tmp_path, capsys
     command = ["mnist", "--methods", "pcg", "--k", "0.5", "--seeds", "0", "--epochs", "3", "--steps", "2"]
     command += ["--results", str(tmp_path / "results"), "--checkpoints", str(tmp_path / "kept")]
     assert cli.main(command) == 130
-    assert "To go on: python -m examples.paper mnist --methods pcg --k 0.5" in " ".join(capsys.readouterr().out.split())
+    assert f"To go on: {sys.executable} -m examples.paper mnist --methods pcg --k 0.5" in " ".join(capsys.readouterr().out.split())
     (path,) = (tmp_path / "results").glob("*.jsonl")
     assert [line["epoch"] for line in lines(path)[1:]] == [1]
     monkeypatch.undo()
@@ -278,9 +278,10 @@ def test_loss_and_norm_are_taken_just_before_the_step_of_the_sample(blobs):
     x, y = blobs
     model, other = classifier(), classifier()
     other.set_weights(model.get_weights())
-    losses, found = norms.measured(model, ArraySource(x, y), 20, seed=0, batch_size=10)
+    losses, found, indices = norms.measured(model, ArraySource(x, y), 20, seed=0, batch_size=10)
     assert losses.shape == found.shape == (2, 10)
     order = np.random.default_rng(0).permutation(len(x))
+    np.testing.assert_array_equal(indices, order[:20].reshape(2, 10))
     other.train_on_batch(x[order[:10]], y[order[:10]])
     start = other.get_weights()
     for i in range(10):
@@ -301,6 +302,19 @@ def test_figure_4_sorts_the_losses_by_the_norm_within_its_batch():
     assert found["lowest_norms_above_the_mean"] == [pytest.approx(5.5 - 50.5), 0]  # 1 to 10 of 1 to 100, in each batch
     assert found["highest_norms_above_the_mean"] == [pytest.approx(95.5 - 50.5), 0]
     assert found["means"][0] == pytest.approx(np.repeat(np.arange(1, 14), 4)[:50].mean(), abs=0.01)
+
+
+def test_first_words_are_told_apart_in_figure_4():
+    """Half of the samples have no word before them, losses and norms against each other; the rest go together."""
+    values = np.arange(1.0, 21.0)
+    losses = np.tile(np.concatenate([values, values]), (3, 1))
+    found = np.tile(np.concatenate([values, values[::-1]]), (3, 1))
+    contexts = np.zeros((3, 40, 5), int)
+    contexts[:, :20, -1] = 7
+    assert norms.within_batches(losses, found)["rank_correlation_within_batches"][0] == pytest.approx(0, abs=0.05)
+    kept = norms.within_batches(*norms._with_context(losses, found, contexts))
+    assert kept["rank_correlation_within_batches"] == [1, 0]
+    assert kept["lowest_norms_above_the_mean"] == [1.5 - 10.5, 0]
 
 
 def test_figure_4_runs_and_is_drawn(small, tmp_path, capsys):

@@ -93,7 +93,7 @@ def main(argv=None):
     names = EXPERIMENTS if chosen.experiment == "all" else [chosen.experiment]
     epochs = epochs_of(chosen.scale, chosen.epochs, names)
     if chosen.grid and not chosen.epochs:
-        epochs = {name: EXPERIMENTS[name].grid_epochs for name in names}
+        epochs = {name: getattr(EXPERIMENTS[name], chosen.scale).grid_epochs for name in names}
     if chosen.threads is not None and chosen.jobs == 1:
         tf.config.threading.set_intra_op_parallelism_threads(chosen.threads)
         tf.config.threading.set_inter_op_parallelism_threads(chosen.threads)
@@ -104,7 +104,7 @@ def main(argv=None):
         console.print(str(error), style="bold red", markup=False)
         return 1
     except KeyboardInterrupt:
-        command = f"python -m examples.paper {shlex.join(argv)}"
+        command = shlex.join([sys.executable, "-m", "examples.paper", *argv])
         console.print(f"Stopped. What is done is kept. To go on:\n  {command}", markup=False, highlight=False)
         return 130
     return 0

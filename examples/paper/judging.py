@@ -1,7 +1,7 @@
 """The rules by which a claim of the paper gets its verdict from the runs.
 
-That a value is smaller is reproduced when a one-sided Welch test over the seeds gives p < 0.05, and not reproduced when it gives
-that for the opposite; anything between can't be told from chance with so many seeds, and less than three are no test at all.
+That a value is smaller is reproduced when a one-sided test over the seeds gives p < 0.05, and not reproduced when it gives that
+for the opposite; anything between is undecided. Fewer than three seeds are no test at all, whichever way they point.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ SEEDS = 3  # the fewest that a test is made with
 LEVEL = 0.05
 MONOTONE = 0.8  # rank correlation within a batch from which loss and gradient norm count as ordered alike
 
-YES, NO, OPEN, PENDING = "reproduced", "not reproduced", "not testable at this scale", "not run yet"
-CHANCE = "may be chance"
+YES, NO, UNDECIDED = "reproduced", "not reproduced", "undecided"  # of what was tested
+OPEN, PENDING = "not testable at this scale", "not run yet"
 
 
 def moments(values):
@@ -36,16 +36,21 @@ def yes(true):
     return YES if true else NO
 
 
+def decided(p):
+    """The verdict of a one-sided test."""
+    return UNDECIDED if LEVEL <= p <= 1 - LEVEL else yes(p < LEVEL)
+
+
 def told(values):
     """Mean and deviation of the seeds in three digits."""
     spread = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
     return f"{np.mean(values):.3g}{spread}"
 
 
-def first_below(runs, name, limit):
-    """The first epoch after which the mean of the seeds is at most `limit`, or None."""
-    (where,) = np.nonzero(mean_curve(runs, name) <= limit)
-    return runs[0].lines[where[0]]["epoch"] if len(where) else None
+def first_below(runs, name, limit, epochs=None):
+    """The first of some epochs, or of all, after which the mean of the seeds is at most `limit`, or None."""
+    curve = zip(mean_curve(runs, "epoch").astype(int).tolist(), mean_curve(runs, name))
+    return next((epoch for epoch, value in curve if value <= limit and epoch in (epochs or (epoch,))), None)
 
 
 def _oscillation(run):
@@ -63,12 +68,6 @@ def _variance(run):
     """Against that of uniform sampling, geometric mean of the epochs."""
     ratios = [line.get("variance") for line in run.lines]
     return None if None in ratios else float(np.exp(np.mean(np.log(ratios))))
-
-
-def _variance_is_above(run):
-    """Whether it is above that of uniform sampling by two standard errors, of the mean of its logarithm over the epochs."""
-    logarithms = np.log([line["variance"] for line in run.lines])
-    return len(logarithms) > 1 and np.mean(logarithms) > 2 * np.std(logarithms, ddof=1) / np.sqrt(len(logarithms))
 
 
 VALUES = {  # of a run, None where it was not measured
@@ -95,62 +94,54 @@ class Judge:
         self._planned = planned
         self._few = PENDING if seeds >= SEEDS else OPEN  # while there are too few seeds for a test
 
-    def smaller(self, label, other, name):
-        """Whether a value, one of `VALUES`, of one group is smaller than that of another."""
-        verdict, reason, p = self._tested(label, other, name, "less")
-        if verdict:
-            return verdict, reason
-        if LEVEL <= p <= 1 - LEVEL:
-            return OPEN, f"{reason}: {CHANCE}, p = {p:.2g}"
-        return (YES, f"{reason}, p = {p:.2g}") if p < LEVEL else (NO, f"{reason}: the opposite, p = {1 - p:.2g}")
+    def smaller(self, label, other, name, epoch=None):
+        """Whether a value, one of `VALUES`, of one group is smaller than that of another, at an epoch or the last."""
+        verdict, reason, p = self._tested(label, other, name, "less", epoch)
+        return (verdict, reason) if verdict else (decided(p), f"{reason}, p = {p:.2g}")
 
     def alike(self, label, other, name):
         """Whether a value of two groups is the same, which no test of a few seeds can show, only refute."""
         verdict, reason, p = self._tested(label, other, name, "two-sided")
-        if verdict:
-            return verdict, reason
-        return (NO, f"{reason}, p = {p:.2g}") if p < LEVEL else (OPEN, f"{reason}: no difference is seen, p = {p:.2g}")
+        return (verdict, reason) if verdict else (NO if p < LEVEL else UNDECIDED, f"{reason}, p = {p:.2g}")
 
     def variance_reduced(self, label):
-        """Whether the variance is below that of uniform sampling, 1 by its definition, in each seed: one above it refutes that."""
+        """Whether the variance is below that of uniform sampling, by a t-test of the logarithm of their ratio."""
         if lacking := self._lacking(label):
             return lacking
         ratios = [_variance(run) for run in self.groups[label]]
         if None in ratios:
             return PENDING, "variance was not measured"
         reason = f"{told(ratios)} of that of uniform sampling, geometric mean of the epochs"
-        if any(_variance_is_above(run) for run in self.groups[label]):
-            return NO, reason
-        if len(ratios) < SEEDS:
-            return self._few, f"{reason}: too few seeds"
-        return (YES, reason) if max(ratios) < 1 else (OPEN, f"{reason}: {CHANCE}")
+        return self._below(np.log(ratios), 0.0, reason)
 
     def error_below(self, label, epoch, limit):
         """Whether the error at an epoch is below a limit, by a one-sided t-test."""
         if lacking := self._lacking(label):
             return lacking
         found = at(self.groups[label], epoch, "error")
-        if not testable(found):
-            return self._few, f"{told(found)} %: too few seeds for a test"
-        p = ttest_1samp(found, limit, alternative="less").pvalue
-        if LEVEL <= p <= 1 - LEVEL:
-            return OPEN, f"{told(found)} %: {CHANCE}, p = {p:.2g}"
-        return yes(p < LEVEL), f"{told(found)} %"
+        return self._below(found, limit, f"{told(found)} %")
 
-    def earlier(self, label, error, lead):
-        """Whether the mean of the seeds comes to an error so many epochs before that of uniform sampling."""
+    def _below(self, values, limit, reason):
+        if not testable(values):
+            return self._few, f"{reason}: too few seeds for a test"
+        p = ttest_1samp(values, limit, alternative="less").pvalue
+        return decided(p), f"{reason}, p = {p:.2g}"
+
+    def earlier(self, label, error, lead, epochs=None):
+        """Whether the mean of the seeds comes to an error so many epochs before that of uniform sampling, of some epochs or all.
+
+        A lead is undecided if leaving out one seed changes the verdict.
+        """
         if lacking := self._lacking(label, "uniform"):
             return lacking
-        first, uniform = (first_below(self.groups[each], "error", error) for each in (label, "uniform"))
-        last = self.groups["uniform"][0].lines[-1]["epoch"]
-        reason = " against ".join(f"epoch {epoch}" if epoch else f"not in {last} epochs" for epoch in (first, uniform))
-        if min(len(self.groups[label]), len(self.groups["uniform"])) < SEEDS:
-            return self._few, f"{reason}: too few seeds"
-        if uniform is not None and uniform <= lead:
-            return NO, f"{reason}: uniform sampling is too fast here for such a lead"
-        if uniform is None and (first is None or first + lead > last + 1):
-            return OPEN, f"{reason}: not trained for long enough to tell"
-        return yes(first is not None and (uniform or last + 1) - first >= lead), reason
+        runs, uniform = self.groups[label], self.groups["uniform"]
+        verdict, reason = _lead(runs, uniform, error, lead, epochs)
+        if min(len(runs), len(uniform)) < SEEDS:
+            return self._few, reason if verdict == OPEN else f"{reason}: too few seeds"
+        others = [_lead(runs[:i] + runs[i + 1 :], uniform, error, lead, epochs)[0] for i in range(len(runs))]
+        others += [_lead(runs, uniform[:i] + uniform[i + 1 :], error, lead, epochs)[0] for i in range(len(uniform))]
+        changed = sum(other != verdict for other in others)
+        return (UNDECIDED, f"{reason}; otherwise without one seed, {changed} of {len(others)}") if changed else (verdict, reason)
 
     def earlier_than_uniform_at(self, label, epoch, lead):
         """The same for the error that uniform sampling has after an epoch."""
@@ -172,11 +163,11 @@ class Judge:
             return self._few, f"{reason}: too few seeds"
         return yes(before > max(after, 0)), reason
 
-    def _tested(self, label, other, name, alternative):
+    def _tested(self, label, other, name, alternative, epoch=None):
         """The verdict if there is no test, what was found, and the p of the test."""
         if lacking := self._lacking(label, other):
             return *lacking, None
-        found, base = ([VALUES[name](run) for run in self.groups[each]] for each in (label, other))
+        found, base = ([VALUES[name](run.until(epoch)) for run in self.groups[each]] for each in (label, other))
         if unmeasured := [each for each, values in ((label, found), (other, base)) if None in values]:
             runs = f"in some runs of {' and '.join(unmeasured)}"
             return PENDING, f"{name} was not measured {runs}: run them again without their files and checkpoints", None
@@ -191,3 +182,15 @@ class Judge:
         if others := [each for each in missing if each not in self._planned]:
             return OPEN, f"{' and '.join(others)}: not among the runs of this scale"
         return (PENDING, " and ".join(missing)) if missing else None
+
+
+def _lead(runs, uniform, error, lead, epochs):
+    """The verdict on a lead in epochs of the mean of some runs over that of others, and the epochs that they take."""
+    first, theirs = (first_below(each, "error", error, epochs) for each in (runs, uniform))
+    last = uniform[0].lines[-1]["epoch"]
+    reason = " against ".join(f"epoch {epoch}" if epoch else f"not in {last} epochs" for epoch in (first, theirs))
+    if theirs is not None and theirs <= lead:
+        return NO, f"{reason}: uniform sampling is too fast here for such a lead"
+    if theirs is None and (first is None or first + lead > last + 1):
+        return OPEN, f"{reason}: not trained for long enough to tell"
+    return yes(first is not None and (theirs or last + 1) - first >= lead), reason

@@ -34,18 +34,20 @@ def measured(model, source, samples, seed=0, batch_size=128):
     """Trains uniformly, and takes loss and gradient norm of each sample just before the step that it is in.
 
     Returns:
-        losses and norms of the first samples, at least `samples`, in whole batches: `(steps, batch_size)` each.
+        losses and norms of the first samples, at least `samples`, in whole batches, and which samples they are:
+        `(steps, batch_size)` each.
     """
     oracles = Oracle(model), Oracle(model, score="full_gnorm")
     order, steps = np.random.default_rng(seed).permutation(len(source)), -(-samples // batch_size)
-    found = []
+    found, which = [], []
     for step in track(range(steps), model.name):
         indices = np.take(order, np.arange(step * batch_size, (step + 1) * batch_size), mode="wrap")
         x, y, _ = source[indices]
         pool = Pool(indices, None, lambda part, x=x, y=y: (x[part], y[part], None))
         found.append([oracle.score(pool) for oracle in oracles])
+        which.append(indices)
         model.train_on_batch(x, y)
-    return np.stack(found, axis=1)
+    return *np.stack(found, axis=1), np.stack(which)
 
 
 def summary(losses, norms, samples=SAMPLES):
@@ -57,12 +59,9 @@ def summary(losses, norms, samples=SAMPLES):
 
     Returns:
         a dictionary: moving mean and deviation over 50 samples at 500 evenly spaced places; Spearman's rank correlation of all
-        samples; and of the batches, each by itself, since losses and norms change as the network learns: that correlation, and how
-        far the loss of the tenth of the lowest and of the highest norms is above the mean of the batch (mean and standard error).
+        samples; and what `within_batches` finds.
     """
-    within = [spearmanr(*batch).statistic for batch in zip(losses, norms)]
-    tenth = max(1, losses.shape[1] // 10)
-    by_norm = np.take_along_axis(losses, np.argsort(norms, axis=1), axis=1) - losses.mean(axis=1, keepdims=True)
+    by_batch = within_batches(losses, norms)
     norms = (norms / norms.mean(axis=1, keepdims=True)).ravel()[:samples]
     losses = losses.ravel()[:samples]
     windows = np.lib.stride_tricks.sliding_window_view(losses[np.argsort(norms, kind="stable")], min(WINDOW, len(losses)))
@@ -70,14 +69,50 @@ def summary(losses, norms, samples=SAMPLES):
     return {
         "samples": len(losses),
         "rank_correlation": short(spearmanr(losses, norms).statistic),
-        "rank_correlation_within_batches": _told(within),
-        "lowest_norms_above_the_mean": _told(by_norm[:, :tenth].mean(axis=1)),
-        "highest_norms_above_the_mean": _told(by_norm[:, -tenth:].mean(axis=1)),
+        **by_batch,
         "mean_loss": short(losses.mean()),
         "places": kept.tolist(),
         "means": [short(value) for value in windows[kept].mean(axis=1)],
         "deviations": [short(value) for value in windows[kept].std(axis=1)],
     }
+
+
+def within_batches(losses, norms):
+    """Of each batch by itself, since losses and norms change as the network learns; mean and standard error over the batches.
+
+    Args:
+        losses, norms: of the samples of each batch; batches may differ in size.
+
+    Returns:
+        a dictionary: Spearman's rank correlation, and how far the loss of the tenth of the lowest and of the highest norms is above
+        the mean of the batch.
+    """
+    correlations, lowest, highest = [], [], []
+    for batch_losses, batch_norms in zip(losses, norms):
+        tenth = max(1, len(batch_losses) // 10)
+        by_norm = batch_losses[np.argsort(batch_norms)] - np.mean(batch_losses)
+        correlations.append(spearmanr(batch_losses, batch_norms).statistic)
+        lowest.append(by_norm[:tenth].mean())
+        highest.append(by_norm[-tenth:].mean())
+    return {
+        "rank_correlation_within_batches": _told(correlations),
+        "lowest_norms_above_the_mean": _told(lowest),
+        "highest_norms_above_the_mean": _told(highest),
+    }
+
+
+def _with_context(losses, norms, contexts):
+    """Without the first words of the sentences, which have no word before them: for these the network is its last bias alone.
+
+    Args:
+        losses, norms: `(steps, batch_size)`.
+        contexts: ids of the words before, 0 for none, `(steps, batch_size, words)`.
+
+    Returns:
+        losses and norms of the others, a list of batches each.
+    """
+    kept = contexts.any(axis=-1)
+    return [batch[others] for batch, others in zip(losses, kept)], [batch[others] for batch, others in zip(norms, kept)]
 
 
 def _told(values):
@@ -118,7 +153,10 @@ def main(argv=None):
         model = EXPERIMENTS[name].compiled(rate)
         source = (ArraySource if isinstance(data.x, np.ndarray) else ItemSource)(data.x, data.y)
         began = time.perf_counter()
-        found = summary(*measured(model, source, chosen.samples, chosen.seed), chosen.samples)
+        losses, norms, indices = measured(model, source, chosen.samples, chosen.seed)
+        found = summary(losses, norms, chosen.samples)
+        if name == "ptb":
+            found["with_context"] = within_batches(*_with_context(losses, norms, data.x[indices]))
         line = settings | {"versions": versions(), "commit": commit()} | found | {"seconds": round(time.perf_counter() - began, 1)}
         replace_file(path, (json.dumps(line) + "\n").encode())
         console.print(f"{EXPERIMENTS[name].title}: rank correlation {line['rank_correlation']:g}")

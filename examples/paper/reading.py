@@ -37,6 +37,10 @@ class Run(NamedTuple):
     def label(self):
         return label(self.settings["method"], self.settings["k"])
 
+    def until(self, epoch):
+        """The run as it was at an epoch; as it is for None."""
+        return self._replace(lines=self.lines[:epoch])
+
     def last(self, name):
         """A value at the last evaluation, or None where it was not measured."""
         return self.lines[-1].get(name)
@@ -78,10 +82,9 @@ def read(folder, experiment):
             yield Run(first["settings"], [begun | line for line in lines], first["versions"], first["cores"])
 
 
-def measured_seconds(runs):
-    """What the clock said of the training of each run, evaluations left out; the CPU's clock where every run had one thread."""
-    name = "cpu_seconds" if all(run.alone for run in runs) else "seconds"
-    return [run.lines[-1][name] for run in runs]
+def clock_of(runs):
+    """The name of the seconds that count: those of the CPU where every run had one thread, else of the clock on the wall."""
+    return "cpu_seconds" if all(run.alone for run in runs) else "seconds"
 
 
 def seconds(groups):
@@ -92,17 +95,27 @@ def seconds(groups):
     """
     runs = [run for group in groups.values() for run in group]
     base = groups.get("uniform", runs)
-    plain = [took * (1 - run.last("sampler_share")) / len(run.lines) for run, took in zip(base, measured_seconds(base))]
+    plain = [run.last(clock_of(runs)) * (1 - run.last("sampler_share")) / len(run.lines) for run in base]
     shares = {label: np.array([[line["sampler_share"] for line in run.lines] for run in group]) for label, group in groups.items()}
     return {label: np.mean(plain) * np.arange(1, share.shape[1] + 1) / (1 - share) for label, share in shares.items()}
 
 
+def _of_grid(folder, experiment):
+    """The runs of uniform sampling of the grid, by rate."""
+    runs = (run for run in read(Path(folder) / GRID_FOLDER, experiment) if run.settings["seed"] == 0)
+    found = {run.settings["learning_rate"]: run for run in runs}
+    return {rate: found[rate] for rate in GRID if rate in found}
+
+
+def grid_epochs(folder, experiment):
+    """The epochs that all rates of the grid have come to, 0 without any."""
+    return min((run.lines[-1]["epoch"] for run in _of_grid(folder, experiment).values()), default=0)
+
+
 def grid(folder, experiment):
-    """The measure of uniform sampling for each rate of the grid, after the epochs of the grid: `{rate: measure}`."""
-    made = EXPERIMENTS[experiment]
-    runs = [run for run in read(Path(folder) / GRID_FOLDER, experiment) if run.settings["seed"] == 0]
-    found = {run.settings["learning_rate"]: at([run], made.grid_epochs, made.measure) for run in runs}
-    return {rate: found[rate][0] for rate in GRID if found.get(rate)}
+    """The measure of uniform sampling for each rate of the grid, after as many epochs as all have come to: `{rate: measure}`."""
+    epochs, measure = grid_epochs(folder, experiment), EXPERIMENTS[experiment].measure
+    return {rate: run.until(epochs).last(measure) for rate, run in _of_grid(folder, experiment).items()}
 
 
 def rate_of(folder, experiment):

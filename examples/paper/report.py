@@ -12,9 +12,9 @@ import numpy as np
 from examples.paper.claims import claims
 from examples.paper.experiments import EXPERIMENTS, GRID, RESULTS, epochs_of
 from examples.paper.figures import draw
-from examples.paper.judging import NO, OPEN, PENDING, YES, first_below, moments, testable, welch
+from examples.paper.judging import NO, OPEN, PENDING, UNDECIDED, YES, first_below, moments, testable, welch
 from examples.paper.published import PAPER
-from examples.paper.reading import at, grid, load, mean_curve, measured_seconds, norms, planned, rate_of, read, seconds
+from examples.paper.reading import at, clock_of, grid, grid_epochs, load, mean_curve, norms, planned, rate_of, read, seconds
 from examples.paper.results_file import Refused
 from examples.paper.words import CLOCK, DEVIATIONS, HERE, KNOWN, OSCILLATION, RULES, TESTED
 
@@ -55,18 +55,25 @@ def published_difference(name, found, uniform):
 def clock(name, groups):
     """What the runs cost, and when each method is where uniform sampling ends, in Markdown."""
     measure, times = EXPERIMENTS[name].measure, seconds(groups)
-    rows = [
-        "| method | measured, CPU seconds | as on one machine, seconds | against uniform | as good as uniform in the end | then |",
-        "|---|---|---|---|---|---|",
+    counted = clock_of([run for runs in groups.values() for run in runs])
+    measured = {"cpu_seconds": "measured, CPU seconds", "seconds": "measured, seconds"}[counted]
+    columns = [
+        "method",
+        measured,
+        "as on one machine, seconds",
+        "against uniform",
+        "first as good as uniform at its end",
+        "seconds by then",
     ]
+    rows = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     uniform = groups.get("uniform")
     for label, runs in groups.items():
         took = times[label].mean(axis=0)
         ratio = f"{took[-1] / times['uniform'][:, -1].mean():.2f}" if uniform else ""
         epoch = first_below(runs, measure, mean_curve(uniform, measure)[-1]) if uniform else None
         reached = f"epoch {epoch} | {took[epoch - 1]:.0f} s" if epoch else "not | "
-        measured = np.mean([run.last("cpu_seconds") for run in runs])
-        rows.append(f"| {label} | {measured:.0f} | {took[-1]:.0f} | {ratio} | {reached} |")
+        took_here = np.mean([run.last(counted) for run in runs])
+        rows.append(f"| {label} | {took_here:.0f} | {took[-1]:.0f} | {ratio} | {reached} |")
     return rows
 
 
@@ -78,7 +85,7 @@ def verdicts(found):
 
 def counts(found):
     """How many claims of each section got each verdict, in Markdown."""
-    kinds = (YES, NO, OPEN, PENDING)
+    kinds = (YES, NO, UNDECIDED, OPEN, PENDING)
     rows = [f"| section | claims | {' | '.join(kinds)} |", f"|{'---|' * (2 + len(kinds))}"]
     for section in (*dict.fromkeys(claim.section for claim in found), "all"):
         verdicts = [claim.verdict for claim in found if section in (claim.section, "all")]
@@ -135,7 +142,7 @@ def conditions(groups):
     """In a few sentences, what the runs of an experiment have in common and what they cost."""
     runs = [run for group in groups.values() for run in group]
     distinct = lambda values: " or ".join(sorted({str(value) for value in values}))  # noqa: E731
-    hours = sum(measured_seconds(runs)) / 3600
+    hours = sum(run.last(clock_of(runs)) for run in runs) / 3600
     lines = [line for run in runs for line in run.lines]
     cores, threads = distinct(run.cores for run in runs), distinct(line["threads"] or "all" for line in lines)
     used = {name: distinct(run.settings[name] for run in runs) for name in runs[0].settings}
@@ -165,10 +172,11 @@ def rates(folder, name):
     experiment, found, used = EXPERIMENTS[name], grid(folder, name), rate_of(folder, name)
     if len(found) < 2:
         return []
+    epochs = grid_epochs(folder, name)
     end = f"The best, {used:g}, is used." if len(found) == len(GRID) else f"Not all of it was tried yet: {used:g} is used."
     return [
-        f"Learning rate: uniform sampling, seed 0, {experiment.measure} after {experiment.grid_epochs} "
-        f"{'epoch' if experiment.grid_epochs == 1 else 'epochs'} (`python -m examples.paper {name} --grid`). {end}",
+        f"Learning rate: uniform sampling, seed 0, {experiment.measure} after {epochs} "
+        f"{'epoch' if epochs == 1 else 'epochs'} (`python -m examples.paper {name} --grid`). {end}",
         "",
         "| " + " | ".join(f"{rate:g}" for rate in found) + " |",
         "|" + "---|" * len(found),
@@ -184,6 +192,7 @@ def cost_of_norms(folder, name):
         return []
     told = f"{found['samples']} samples with the learning rate {found['learning_rate']:g}: {found['seconds'] / 60:.0f} minutes"
     how = f"`python -m examples.paper.norms {name}`, commit {found['commit'] or 'not recorded'}"
+    how += ": with changes that were not committed" if str(found["commit"]).endswith("-dirty") else ""
     return [f"Figure 4, the exact gradients of {told} ({how}).", ""]
 
 

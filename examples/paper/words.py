@@ -2,28 +2,62 @@
 
 from examples.paper.judging import LEVEL, MONOTONE, SEEDS
 
+JUDGED = (  # kind of claim, how it is judged, when it is reproduced, and when not
+    ("a value is lower than another", "Welch's t-test over the seeds, one-sided", f"p < {LEVEL}", f"p > {1 - LEVEL}"),
+    ("an error is below a number", "t-test over the seeds, one-sided", f"p < {LEVEL}", f"p > {1 - LEVEL}"),
+    (
+        "the variance of the gradient is lower than with uniform sampling",
+        "the same, of the logarithm of their ratio",
+        f"p < {LEVEL}",
+        f"p > {1 - LEVEL}",
+    ),
+    ("two values are alike", "Welch's t-test over the seeds, two-sided", "no test can show it", f"p < {LEVEL}"),
+    (
+        "an error is reached so many epochs earlier",
+        "means of the seeds, at the epochs that the paper reads it from; and again without each seed",
+        "as long a lead, each time",
+        "a shorter lead, each time",
+    ),
+    (
+        "loss and gradient norm are ordered alike",
+        "rank correlation in a batch: mean and standard error over the batches",
+        f"above {MONOTONE} by two standard errors",
+        "below it by two",
+    ),
+    (
+        "loss and gradient norm go together",
+        "the same, and how far losses are above the mean of their batch",
+        "above 0 by two standard errors",
+        "below it by two",
+    ),
+)
+_TABLE = "\n".join(f"| {' | '.join(row)} |" for row in JUDGED)
 RULES = f"""\
-That a value is smaller counts as reproduced when a one-sided Welch test over at least {SEEDS} seeds each gives p < {LEVEL}, and
-as not reproduced when it gives that for the opposite; that the error is below a number, by a one-sided t-test in the same way.
-Anything between is more than so few seeds can tell; many gains in the paper's own Table 1 are of that kind too, see the column
-beside it. A lead in epochs is counted on the means of the seeds, and the variance must be below that of uniform sampling in each
-of at least {SEEDS} seeds, both without a test; one that a single seed has above it, by two standard errors over the epochs,
-refutes the claim. Loss and gradient norm count as ordered alike when the rank correlation within a batch, averaged over the
-batches, is above {MONOTONE} by two standard errors, and as correlated, or a loss as high, when such a mean is above 0 by as much;
-within two standard errors of the limit it can't be told. Each claim is judged alone: at that level one in twenty passes by
-chance. "Not testable at this scale" is what needs runs which this scale does not have, and what its runs can't tell from chance."""
+| kind of claim | how it is judged | reproduced | not reproduced |
+|---|---|---|---|
+{_TABLE}
+
+What is neither is **undecided**: the seeds there are can't tell it from chance. Many gains in the paper's own Table 1 are no
+clearer ("p, paper" in the tables below). Fewer than {SEEDS} seeds are not tested, whichever way they point; that, and what needs
+runs that this scale does not have, is **not testable at this scale**. Each claim is judged alone: at this level one in twenty
+passes by chance."""
 
 KNOWN = """\
-The rules (`examples/paper/judging.py`) were made when these results were known: on MNIST three seeds of uniform sampling and
-of approx and seed 0 of the oracle with k = 0.5, the grid on MNIST, and figure 4. Two were made stricter when all results were:
-one seed above uniform sampling refutes a reduced variance, which made "not reproduced" of three claims that had too few seeds,
-and a correlation must pass its limit by two standard errors, which undid one "reproduced"."""
+The rules (`examples/paper/judging.py`) were made and changed with results in view, so they are no protection against what their
+author wished to see. They were first written with three seeds of uniform sampling and of approx on MNIST and figure 4 known, and
+last changed, after a review, when only the runs of uniform sampling and of approx on MNIST were still to be repeated. That change
+told `undecided` apart from `not testable`, counts leads at the epochs of Table 1 as the paper does, and takes one seed for no proof
+against a lower variance either. It took "not reproduced" from five claims: two leads on MNIST, and the variance of the gradient on
+Penn Treebank, which is 1.13 to 1.17 of that of uniform sampling in the one seed there is, above 1 in all ten epochs."""
 
 OSCILLATION = """\
-What figures 1a, 2a and 3a show is the weighted loss of the batches. For k = 1 the weight takes out what the loss of a sample
-differs by, so it moves less by construction; whether the *gradient* varies less is measured apart: the second moment of the
-gradients of single samples under the scores that a run has after each epoch, with the weights of k = 1 whatever its k, so that
-both stand for estimates of the same gradient (eq. 28 by eq. 27, figure 3b)."""
+"The training loss oscillates" is what figures 1a, 2a, 3a and 3b show, and what sections 4.1 and 4.3 mean by variance: the moving
+deviation of the weighted loss of the batches over 300 steps, here divided by its moving mean and averaged over the run, so that a
+loss that is low does not count as calm. For k = 1 it is lower by construction, since the weight takes out what the losses of
+samples differ by. So the variance of the *gradient*, which sections 2 and 4.2 speak of, is measured apart: after each epoch 256
+samples are drawn by the scores that the run has, the exact gradient of each is computed, and eq. 28 is divided by eq. 27. The
+weights in it are those of k = 1, also for a run with k = 0.5: only then do both estimate the same gradient. "Loss on the training
+set" is that of 2,000 training samples, always the same, without dropout."""
 
 DEVIATIONS = """\
 - The weights are those of eq. 12 times a constant of the presample, `reweighting="rescaled"`: k does not change the step size.
@@ -31,7 +65,11 @@ DEVIATIONS = """\
   training does; the others draw with replacement from a random presample.
 - The mean training loss of the adaptive smoothing is estimated from the weighted losses of the batches, so that drawing harder
   samples does not raise it by itself.
-- The network that predicts the losses bounds the norm of its gradient.
+- The network that predicts the losses bounds the norm of its gradient, begins at the mean of the first losses, scales large and
+  small losses, and has Adam with 0.001 whatever the learning rate of the model; Algorithm 1 has one rate for both.
+- pcg forgets: a class's older losses count less by 0.95 a batch that has it. The mean loss of the adaptive smoothing moves by a
+  tenth a step. The paper tells neither constant.
+- Figure 2b is not smoothed here.
 - MNIST: the paper names no smoothing; it is that of CIFAR-10, half the mean training loss. Convolutions are padded.
 - CIFAR-10: each block has two convolutions, as on MNIST; the dropout of 0.5 "between the fully connected layers" comes after both
   of them, the second time before the classification layer; convolutions are padded, and batch normalisation comes after the
@@ -43,22 +81,18 @@ DEVIATIONS = """\
 - Figure 4, the variance and the scores of the oracle are taken without dropout and with the moving statistics of batch
   normalisation, else a sample has no loss of its own. On CIFAR-10 these lag behind the network for some hundreds of steps: in
   figure 4b, made in the first 157, the mean loss is above that of a guess, and the oracle begins with such scores.
-- The learning rate was searched with one seed for a few epochs, where a grid is shown, and is 0.001 where none is. On CIFAR-10
-  the grid takes two: after one the test errors of rates tell of the moving statistics more than of the rates."""
+- The learning rate was searched with one seed for the few epochs that stand beside each grid below."""
 
 HERE = """\
 - Fewer seeds, and on CIFAR-10 and Penn Treebank fewer epochs and methods, than the paper; k = 0.75 was not run.
-- On Penn Treebank the grid takes one epoch a rate, which favours rates that begin fast over those that end low: with the rate that
-  it found uniform sampling ends at a perplexity far above the paper's. Nor can it tell close rates apart: its run at 0.01 and the
-  first epoch of the long one, the same settings on another processor and an older commit, came to 426.8 and 456.3.
-- On MNIST the runs of approx are older than a repair of the network that predicts the losses: it began with predictions of 0, and
-  until it knew how large losses are it called the frequent classes hard. The digits are about equally frequent. On Penn Treebank,
-  where few words make up most of the text, the run before the repair ended at a perplexity of 489."""
+- On Penn Treebank the grid takes one epoch a rate. That may favour rates that begin fast over those that end low: uniform
+  sampling ends at a perplexity of 234 where the paper has 184.5. Nor can one epoch tell close rates apart: at 0.01 the grid has
+  426.8, and the long run with the same settings on another processor and an older commit 456.3."""
 
 CLOCK = """\
-The seconds of a method are computed, since the runs come from machines of different speed and are slowed by other work: those
-of the CPU that uniform sampling took for as many steps, divided by the share of the method's own time that choosing left for
-the training step, which was measured within its run. Evaluations are left out. A single evaluation of a few seeds is noisy: so
+"As on one machine": the runs come from machines of different speed, and other work slowed some of them. So the seconds of a method
+are computed, as (seconds of uniform sampling) x (1 - its share of choosing) / (1 - the share of choosing of the method), for as
+many steps. The shares are measured within each run; evaluations are left out. A single evaluation of a few seeds is noisy, and so
 is the epoch at which a curve first comes to a value."""
 
 TESTED = "p: Welch's test of the difference from uniform sampling, two-sided, of the paper from its means and deviations."
