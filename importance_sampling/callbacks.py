@@ -21,7 +21,7 @@ class ImportanceSampling(Engine):
     Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever;
     only where `size` is given, as `"approx"` needs it, the place of the sample weights is taken by indices.
     Give `fit` the size of the pool as its batch size, and the callback that of the training batch. An epoch then has
-    `N / fit's batch size` updates.
+    `N / fit's batch size` updates. Where the last batch of an epoch is no larger than the training batch, all of it is trained on.
 
     The model is left as it was found, also after an exception. Give it as the last of the callbacks: of one that comes after it and
     fails just before a step, this callback learns in the next `fit` only, whose first step then undoes what was left. On the same
@@ -115,6 +115,9 @@ class ImportanceSampling(Engine):
             check_targets(y)
             self._step.prepare(*self._example(take((x, y, own), slice(self._batch_size)))[:2])
             self._prepared = True
+        if found < self._batch_size and found % self._replicas:  # the last batch: some samples twice, so that it can be shared
+            repeated = np.resize(np.arange(found), found + self._replicas - found % self._replicas)
+            (x, y, own), indices = take((x, y, own), repeated), indices[repeated]
         return self._chooser.choose(pool_of((x, y, own), self._chooser.labelled, indices), self._batch_size)
 
 

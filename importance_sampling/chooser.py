@@ -15,7 +15,7 @@ from importance_sampling import smoothing as smoothings
 from importance_sampling.drawing import DRAWS
 from importance_sampling.types import Draw, State
 
-_UNIFORM = "Importance scores must be finite and >= 0; this draw, and any like it, is uniform."
+_UNIFORM = "Importance scores must be finite; this draw, and any like it, is uniform."
 
 
 class Chooser:
@@ -54,22 +54,22 @@ class Chooser:
             batch_size: b >= 1.
 
         Returns:
-            A `Draw` of b samples. Where the pool is as large as the batch there is nothing to choose: nothing is scored,
-            and every weight is 1.
+            A `Draw` of b samples, or of all B where that is fewer. Where the pool is no larger than the batch there is nothing
+            to choose: nothing is scored, and every weight is 1.
 
         Raises:
             ValueError: `batch_size` is below 1.
 
         Warns:
-            RuntimeWarning: once, when a score is not finite. That draw is uniform.
+            RuntimeWarning: once, when a score is not finite: that draw is uniform; once, when a score or a loss is negative.
         """
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
         size = len(pool)
-        if size == batch_size:
+        if size <= batch_size:
             chosen, p, weights = np.arange(size), np.full(size, 1 / size), np.ones(size, np.float32)
             scores = np.full(size, np.nan)
-        elif self.importance.of is None and size > batch_size:
+        elif self.importance.of is None:
             chosen = self.rng.choice(size, batch_size, replace=False, shuffle=False)
             p, weights = np.full(size, 1 / size), np.ones(batch_size, np.float32)
             scores = np.full(size, np.nan)
@@ -96,7 +96,7 @@ class Chooser:
             ValueError: the values needed are missing or have another shape.
 
         Warns:
-            RuntimeWarning: once, when a loss is negative.
+            RuntimeWarning: once, when a score or a loss is negative.
         """
         of = self.importance.of
         if of is None:
@@ -108,8 +108,7 @@ class Chooser:
         if values.shape != (len(draw),):
             name = "gnorms" if of == "gnorm" else "losses"
             raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
-        if np.any(values < 0):
-            self._warn("negative", f"Importances count from 0, so a negative {of} counts as none. Received: {of}={values.min()}")
+        self._warn_if_negative(values)
         self.smoothing.observe(_mean_over_data(draw, values))
         self.importance.update(draw.indices, draw.labels, values)
 
@@ -143,11 +142,12 @@ class Chooser:
     def _probabilities(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
         uniform = np.full(len(scores), 1 / len(scores))
-        bad = scores[~(np.isfinite(scores) & (scores >= 0))]
+        bad = scores[~np.isfinite(scores)]
         if len(bad):
             self._warn("scores", f"{_UNIFORM} Received: {bad[0]} among {len(scores)} scores")
             return uniform
-        smoothed = self.smoothing(scores)
+        self._warn_if_negative(scores)
+        smoothed = self.smoothing(np.maximum(scores, 0))
         largest = smoothed.max()
         if not math.isfinite(largest):
             self._warn("smoothing", f"{_UNIFORM} Received: {largest} after smoothing by {self.smoothing}")
@@ -156,6 +156,11 @@ class Chooser:
             return uniform
         smoothed = smoothed / largest  # their sum cannot overflow
         return smoothed / smoothed.sum()
+
+    def _warn_if_negative(self, values):
+        of = self.importance.of
+        if np.any(values < 0):
+            self._warn("negative", f"Importances count from 0, so a negative {of} counts as none. Received: {of}={values.min()}")
 
     def _warn(self, kind, text):
         if kind not in self._warned:

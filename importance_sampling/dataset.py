@@ -13,7 +13,7 @@ def weighted_dataset(source, draws):
     """A data set with one batch for each draw.
 
     Args:
-        source: data with random access, see `ArraySource`.
+        source: data with random access, see `ArraySource`; that which the draws are from, or the same samples in another form.
         draws: a callable that returns an iterator over `Draw`s, all of the same size: called once for each iteration
             over the data set.
 
@@ -31,7 +31,7 @@ def weighted_dataset(source, draws):
         (TensorShape([4, 2]), TensorShape([4]), TensorShape([4, 1]))
     """
     one = _weighted(source[np.zeros(1, np.int64)], np.ones(1, np.float32))
-    return _generated(one, lambda: (_weighted(draw.read(), draw.weights) for draw in draws()))
+    return _generated(one, lambda: (_weighted(source[draw.indices], draw.weights) for draw in draws()))
 
 
 def endless_dataset(batch):

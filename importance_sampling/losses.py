@@ -43,9 +43,9 @@ class LossRecorder:
         self._gnorm = gnorm
         self._reduction = reduction
         self._divisor = divisor
-        self._records = threading.local()
 
     def __enter__(self):
+        self._records = threading.local()
         self._original = self._model.compute_loss
         self._shadowed = "compute_loss" in vars(self._model)
         self._model.compute_loss = self._compute_loss
@@ -64,16 +64,25 @@ class LossRecorder:
             self._model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **training)
         return self.take()
 
-    def take(self):
-        """Returns the `PerSample` of the last call of `compute_loss` in this thread, and forgets it.
+    def take(self, size=None):
+        """Returns the `PerSample` of the calls of `compute_loss` in this thread, their sum, and forgets them.
+
+        Args:
+            size: how many samples there are, where there may be several calls.
 
         Raises:
             ValueError: the model's `train_step` did not call `compute_loss`, or not with the sample weights.
+            tf.errors.InvalidArgumentError: it called it several times, for parts of the batch.
         """
-        record = vars(self._records).pop("last", None)
-        if record is None:
+        records = vars(self._records).pop("all", [])
+        if not records:
             raise step_refused(self._model)
-        return record
+        if len(records) == 1:
+            return records[0]
+        rule = "`model.train_step` must call `compute_loss` on the whole batch, where it does so several times"
+        checks = [tf.debugging.assert_equal(tf.shape(record.losses)[0], size, rule) for record in records if size is not None]
+        with tf.control_dependencies([check for check in checks if check is not None]):  # None in eager mode
+            return PerSample(*(None if parts[0] is None else tf.add_n(parts) for parts in zip(*records)))
 
     def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, *args, **kwargs):
         if sample_weight is None:  # not ours to weigh: a step that drops the weights is refused in `take`
@@ -93,7 +102,7 @@ class LossRecorder:
             raise loss_refused("depend on `sample_weight`", "one that does not" + (", with y=None" if y is None else ""))
         factor = self._divisor * (tf.cast(b, tf.float32) if self._reduction == "mean" else 1.0)
         gnorms = factor * _row_norms(by_output, b) if self._gnorm else None
-        self._records.last = PerSample(factor * by_unit, gnorms)
+        vars(self._records).setdefault("all", []).append(PerSample(factor * by_unit, gnorms))
         return loss
 
 
@@ -150,19 +159,26 @@ def _takes(method, name):
     return name in inspect.signature(method).parameters
 
 
-def scaled(weights, factors):
-    """Weights `(b, ...)` times a factor `(b,)` for each sample; `(b,)` becomes `(b, 1)`, which Keras takes on masks too."""
+def scaled(weights, factors, rank=1):
+    """Weights `(b, ...)` times a factor `(b,)` for each sample; weights `(b,)` get `rank` dimensions."""
     weights = tf.cast(weights, tf.float32)
-    rank = max(weights.shape.rank, 2)
-    columns = lambda a: tf.reshape(a, (-1, *[1] * (rank - 1)))  # noqa: E731
-    return (columns(weights) if weights.shape.rank == 1 else weights) * columns(factors)
+    weights = columns(weights, rank) if weights.shape.rank == 1 else weights
+    return weights * columns(factors, weights.shape.rank)
+
+
+def columns(values, rank):
+    """One number for each sample, `(b,)`, in a shape that multiplies tensors of `rank` dimensions: `(b, 1, ...)`."""
+    return tf.reshape(values, (-1, *[1] * (rank - 1)))
 
 
 def _row_norms(gradients, b):
     """Norm over all but the first axis, over all tensors together. Returns `(b,)` float32."""
     connected = [tf.cast(tf.reshape(g, (b, -1)), tf.float32) for g in gradients if g is not None]
     if not connected:
-        raise ValueError("`of`/`score` = 'gnorm' needs a loss computed from the model's output. Received: one that is not")
+        raise ValueError(
+            "`of`/`score` = 'gnorm' needs a loss computed from the model's output. Received: one that is not; where the model ends "
+            "with a softmax or sigmoid that is no Keras activation, leave it away and give the loss from_logits=True"
+        )
     return tf.norm(tf.concat(connected, axis=1), axis=1)
 
 

@@ -12,7 +12,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.losses import LossRecorder, LossRefused, forward, is_masked, loss_refused, scaled, step_refused, unchanged
+from importance_sampling.losses import (
+    LossRecorder,
+    LossRefused,
+    columns,
+    forward,
+    is_masked,
+    loss_refused,
+    scaled,
+    step_refused,
+    unchanged,
+)
 from importance_sampling.structures import map_arrays, size_of, take
 
 _SAMPLES = 8
@@ -25,9 +35,10 @@ class LossForm(NamedTuple):
     Attributes:
         reduction: `"mean"` or `"sum"` over the batch.
         ranks: the number of dimensions that weights need to broadcast over the loss; an int, or a structure of them like
-            the outputs. Losses for each pixel need `(b, 1, 1)` where others take `(b, 1)`.
-        separable: whether the loss of a sample is the same in any batch. With masks it is not: Keras divides by the valid
-            steps of the whole batch.
+            the outputs. Losses for each pixel need `(b, 1, 1)` where others take `(b, 1)`; a `compute_loss` of the user's own may
+            take `(b,)` only.
+        separable: whether the loss of a sample is the same in any batch. With masks, and with the `ignore_class` of a loss, it is
+            not: Keras divides by the valid steps of the whole batch.
         divisor: what the loss of a replica is divided by besides: Keras divides a mean by the number of replicas, so that
             their gradients add up; a `compute_loss` of the user's own may not.
         states: the variables that computing a loss changes: states of random generators, counters, and the like.
@@ -41,9 +52,15 @@ class LossForm(NamedTuple):
 
     def weigh(self, sample_weight, alpha):
         """The user's weights, or none, times `alpha` `(b,)`, in the shape that the loss takes."""
-        if sample_weight is not None:
-            return map_arrays(lambda w: scaled(w, alpha), sample_weight)
-        return keras.tree.map_structure(lambda rank: tf.reshape(alpha, (-1, *[1] * (rank - 1))), self.ranks)
+        if sample_weight is None:
+            return keras.tree.map_structure(lambda rank: columns(alpha, rank), self.ranks)
+        try:
+            keras.tree.assert_same_structure(sample_weight, self.ranks)
+            ranks = self.ranks
+        except (TypeError, ValueError):  # weights of some outputs only, or the same for all
+            common = set(keras.tree.flatten(self.ranks))
+            ranks = keras.tree.map_structure(lambda _: common.pop() if len(common) == 1 else 2, sample_weight)
+        return map_arrays(lambda w, rank: scaled(w, alpha, rank), sample_weight, ranks)
 
 
 def loss_form(model, x, y):
@@ -65,12 +82,14 @@ def loss_form(model, x, y):
             model(map_arrays(lambda a: keras.KerasTensor(a.shape, a.dtype.name), x))
         with unchanged(model):
             before = [v.numpy() for v in model.non_trainable_variables]
+            ignored = _ignored(model)
+            y = map_arrays(lambda leaf: _without(leaf, ignored), y)
             y_pred = forward(model, x)
             for outputs in (_perturbed(y_pred), _perturbed(map_arrays(_opposite, y_pred))):
                 probe = _Probe(model, x, y, outputs)
                 if probe.together.any():  # a hinge loss may be 0 for all; then on the other side it is not
                     break
-            separable = probe.proportional and not is_masked(y_pred)
+            separable = probe.proportional and not is_masked(y_pred) and not ignored
             reduction, divisor = probe.reduction(), probe.divisor()
             states = [v for v, value in zip(model.non_trainable_variables, before) if not np.array_equal(v.numpy(), value)]
     return LossForm(reduction, probe.ranks, separable, divisor, tuple(states))
@@ -105,20 +124,26 @@ class _Probe:
         self._model = model
         self._data = (x, y, y_pred)
         self._n = size_of(x)
-        everything = np.arange(self._n)
         by_outputs = keras.tree.map_structure(lambda a: max(len(a.shape) - 1, 2), y_pred)
-        candidates = [by_outputs, 2] if max(keras.tree.flatten(by_outputs)) > 2 else [2]
-        for self.ranks in candidates:
-            try:
-                self.together = self._contributions(everything)
-                self._alone = np.concatenate([self._contributions([i]) for i in range(self._n)])
-            except (tf.errors.InvalidArgumentError, TypeError):  # weights of this rank do not broadcast
-                if self.ranks is candidates[-1]:
-                    raise
-                continue
-            self.proportional = _close(self.together, self._alone / self._n) or _close(self.together, self._alone)
-            if self.proportional:
-                break
+        candidates = [by_outputs, 2, 1] if max(keras.tree.flatten(by_outputs)) > 2 else [2, 1]
+        if any(self._take_apart(ranks) and self.proportional for ranks in candidates):
+            return
+        # no loss with a value for each sample, or a random or masked one
+        if not self._take_apart(2, last=by_outputs == 2):
+            self._take_apart(by_outputs, last=True)
+
+    def _take_apart(self, ranks, last=False):
+        """Finds the contributions with weights of so many dimensions. Returns whether these broadcast over the loss."""
+        self.ranks = ranks
+        try:
+            self.together = self._contributions(np.arange(self._n))
+            self._alone = np.concatenate([self._contributions([i]) for i in range(self._n)])
+        except (tf.errors.InvalidArgumentError, TypeError, ValueError):
+            if last:
+                raise
+            return False
+        self.proportional = _close(self.together, self._alone / self._n) or _close(self.together, self._alone)
+        return True
 
     def reduction(self):
         """`"mean"` or `"sum"`; raises where the loss is neither."""
@@ -159,6 +184,20 @@ class _Probe:
         x, y, y_pred = map_arrays(lambda a: tf.gather(a, positions), self._data)
         form = LossForm("sum", self.ranks, True)
         return LossRecorder(self._model, form.reduction).record(x, y, y_pred, form.weigh(None, weights)).losses
+
+
+def _ignored(model):
+    """The classes that losses ignore: `ignore_class` of `SparseCategoricalCrossentropy`."""
+    found = {getattr(loss, "ignore_class", None) for loss in keras.tree.flatten(model.loss)}
+    return found - {None}
+
+
+def _without(targets, ignored):
+    """Targets with other classes in place of those that are ignored, so that every sample has a loss."""
+    if targets.dtype.is_integer or targets.dtype.is_floating:
+        for one in ignored:
+            targets = tf.where(targets == tf.cast(one, targets.dtype), tf.cast(one == 0, targets.dtype), targets)
+    return targets
 
 
 def _opposite(leaf):

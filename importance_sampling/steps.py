@@ -3,9 +3,12 @@
 Both return values of single samples beside what Keras gives, through a `LossRecorder`.
 """
 
+import contextlib
+
+import keras
 import tensorflow as tf
 
-from importance_sampling.losses import LossRecorder, forward, unchanged
+from importance_sampling.losses import LossRecorder, forward, step_refused, unchanged
 from importance_sampling.probe import loss_form
 from importance_sampling.replicas import gathered, on_average, part_of_replica
 from importance_sampling.structures import arrays_of, map_arrays
@@ -55,12 +58,13 @@ class TrainStep:
         strategy = self._model.distribute_strategy
 
         def step(x, y, sample_weight, alpha):
-            logs = self._model.train_step((x, y, form.weigh(sample_weight, alpha)))
-            return logs, recorder.take()
+            with _explained(self._model):
+                logs = self._model.train_step((x, y, form.weigh(sample_weight, alpha)))
+            return logs, recorder.take(tf.shape(alpha)[0])
 
         def alone(*batch):
             with recorder:
-                return step(*batch)
+                return step(*map_arrays(tf.convert_to_tensor, batch))  # in eager mode they are arrays still
 
         def in_replica(*batch):
             logs, per_sample = step(*part_of_replica(batch))
@@ -72,6 +76,17 @@ class TrainStep:
             return on_average(strategy, logs), gathered(strategy, per_sample)
 
         return _compile(self._model, alone if strategy.num_replicas_in_sync == 1 else together)
+
+
+@contextlib.contextmanager
+def _explained(model):
+    """Says what is wrong with a `train_step` that takes `(x, y)` only."""
+    try:
+        yield
+    except ValueError as error:
+        if "unpack" in str(error) and type(model).train_step is not keras.Model.train_step:
+            raise step_refused(model) from error
+        raise
 
 
 class Scorer:

@@ -5,6 +5,7 @@ import numpy as np
 from importance_sampling.chooser import Chooser
 from importance_sampling.labels import class_ids
 from importance_sampling.sampler import check_pooling, check_presample, pool_size
+from importance_sampling.streams import num_batches
 from importance_sampling.structures import size_of, take
 from importance_sampling.types import Pool
 
@@ -48,14 +49,8 @@ class StreamSampler(Chooser):
         return self.stream.batch_size
 
     def steps(self, batch_size):
-        """Updates in an epoch: as many as there are batches.
-
-        Raises:
-            ValueError: their number is not known.
-        """
-        if self.stream.num_batches is None:
-            raise ValueError("`steps_per_epoch` must be given for batches without a known end. Received: steps_per_epoch=None")
-        return self.stream.num_batches
+        """Updates in an epoch: as many as there are batches, None where their number is not known."""
+        return num_batches(self.stream.batches)
 
     def close(self):
         """Ends the reading of the stream, which begins again where it can."""

@@ -55,10 +55,9 @@ class BatchStream:
     def __init__(self, batches, shuffle, rng, change=lambda batch: batch):
         self.indexed = isinstance(batches, Indexed)
         self.size, self.classes = (batches.size, batches.classes) if self.indexed else (None, None)
-        self._batches = batches.batches if self.indexed else batches
+        self.batches = batches.batches if self.indexed else batches
         self._change = change
-        self.num_batches = _num_batches(self._batches)
-        self._passes = lambda: _endless(self._batches, shuffle, rng)
+        self._passes = lambda: _endless(self.batches, shuffle, rng)
         self._iterator = None
         self._waiting = []  # elements that were read and not taken
         self.batch_size = size_of(self.example())
@@ -116,7 +115,7 @@ class BatchStream:
 
     def close(self):
         """Ends the reading, so that no thread goes on; what repeats begins again when it is read again."""
-        if self._iterator is not None and not isinstance(self._batches, Iterator):
+        if self._iterator is not None and not isinstance(self.batches, Iterator):
             self._iterator.close()
             self._iterator, self._waiting = None, []
 
@@ -157,7 +156,10 @@ def is_stream(x):
     return hasattr(type(x), "__iter__") and not any(hasattr(type(x), name) for name in ("__getitem__", "__array__"))
 
 
-def _num_batches(batches):
+def num_batches(batches):
+    """How many batches there are, None where that is not known: of generators, and of what repeats without an end."""
+    if isinstance(batches, Indexed):
+        return num_batches(batches.batches)
     if isinstance(batches, keras.utils.PyDataset):
         return batches.num_batches
     if isinstance(batches, tf.data.Dataset):

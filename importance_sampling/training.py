@@ -14,7 +14,7 @@ from importance_sampling.sampler import check_batch_size, check_pooling
 from importance_sampling.sampler_of import classes_of, sampler_of, sampler_of_batches
 from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
-from importance_sampling.streams import is_stream
+from importance_sampling.streams import is_stream, num_batches
 
 
 class ImportanceTraining:
@@ -152,11 +152,15 @@ class ImportanceTraining:
             raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
         replicas = replicas_of(self.model)
         check_batch_size(1 if batch_size is None else batch_size)
+        if steps_per_epoch is not None and steps_per_epoch < 1:
+            raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
         validation_split = 0.0 if validation_data is not None else validation_split
         class_weight = None if class_weight is None else dict(class_weight)
         data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
         if is_stream(x):
             refuse_with_batches(x, y, sample_weight, batch_size, validation_split)
+            if steps_per_epoch is None and num_batches(x) is None:  # before a generator is asked for its first batch
+                raise ValueError("`steps_per_epoch` must be given for batches without a known end. Received: steps_per_epoch=None")
             source = None
             make = lambda seed: sampler_of_batches(self.model, x, by_class(class_weight), shuffle, seed, **self._settings)  # noqa: E731
         else:
@@ -203,10 +207,12 @@ class ImportanceTraining:
     def set_state(self, state):
         """Makes the next `fit` go on from `get_state`, in an object made with the same arguments, on the same data.
 
+        A `fit` that is refused leaves it for the next. None takes back a state that was set.
+
         Raises:
             ValueError: it is no such state; from `fit`, where it is of other data or another importance.
         """
-        if not isinstance(state, dict) or set(state) != {"sampler", "fits"}:
+        if state is not None and (not isinstance(state, dict) or set(state) != {"sampler", "fits"}):
             raise ValueError(f"`state` must be what `get_state` returned. Received: {state!r:.60}")
         self._restored = state
 
@@ -223,14 +229,12 @@ class ImportanceTraining:
         batch_size = sampler.batch_size_of(batch_size)
         sampler.check_batch_size(batch_size)
         check_divisible(batch_size, replicas)
-        if steps_per_epoch is not None and steps_per_epoch < 1:
-            raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
         steps = sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
         if not kept:
             if self._restored is not None:
-                restored, self._restored = self._restored, None
-                sampler.set_state(restored["sampler"])
-                self._fits = int(restored["fits"]) - 1
+                sampler.set_state(self._restored["sampler"])
+                self._fits = int(self._restored["fits"]) - 1
+                self._restored = None
             self.sampler, self._data = sampler, data
             self._fits += 1
         return batch_size, steps

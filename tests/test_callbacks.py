@@ -96,12 +96,16 @@ def test_modes_of_compile_choose_the_same(blobs, compiling):
     np.testing.assert_array_equal(*chosen)
 
 
-def test_a_last_batch_smaller_than_the_choice_is_drawn_from_with_repetition(blobs):
+@pytest.mark.parametrize("importance", ["oracle", "uniform"])
+def test_all_of_a_last_batch_smaller_than_the_choice_is_trained_on(blobs, importance):
     x, y = blobs[0][:110], blobs[1][:110]
-    callback = ImportanceSampling(batch_size=20, seed=0)
+    callback = ImportanceSampling(batch_size=20, importance=importance, reweighting="literal", seed=0)
     seen = choices(callback)
     classifier().fit(x, y, batch_size=50, callbacks=[callback], verbose=0)
-    assert [(len(pool), len(draw)) for pool, draw in seen] == [(50, 20), (50, 20), (10, 20)]
+    assert [(len(pool), len(draw)) for pool, draw in seen] == [(50, 20), (50, 20), (10, 10)]
+    last = seen[-1][1]
+    np.testing.assert_array_equal(np.sort(last.indices), np.arange(100, 110))
+    np.testing.assert_array_equal(last.weights, np.ones(10))
 
 
 @pytest.mark.parametrize("error", ENDINGS)

@@ -19,10 +19,10 @@ class Counting(ArraySource):
         return super().__getitem__(indices)
 
 
-def draw_of(*indices, source=None):
+def draw_of(*indices):
     n = len(indices)
     weights = np.arange(1.0, n + 1, dtype=np.float32)
-    return Draw(np.array(indices), None, np.full(n, 1 / n), weights, np.ones(n), n, lambda: source[np.array(indices)])
+    return Draw(np.array(indices), None, np.full(n, 1 / n), weights, np.ones(n), n)
 
 
 def test_only_the_chosen_samples_are_read():
@@ -50,14 +50,24 @@ def test_only_the_chosen_samples_are_read():
 def test_the_users_weights_are_multiplied_in(shape):
     own = np.random.default_rng(0).uniform(size=shape)
     source = ArraySource(np.zeros((6, 2)), np.zeros(6), own)
-    ((_, _, weights),) = list(weighted_dataset(source, lambda: iter([draw_of(2, 5, 2, source=source)])))
+    ((_, _, weights),) = list(weighted_dataset(source, lambda: iter([draw_of(2, 5, 2)])))
     expected = own.reshape(6, -1)[[2, 5, 2]] * np.array([[1.0], [2.0], [3.0]])
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
+def test_samples_are_read_from_the_source_that_is_given():
+    """Here the same samples in another form."""
+    source = ArraySource(10 * np.arange(6.0).reshape(6, 1), np.arange(6))
+    sampler = ImportanceSampler(ArraySource(np.arange(6.0).reshape(6, 1), np.arange(6)), "uniform", seed=0)
+    draw = sampler.draw(2)
+    ((x, y, _),) = list(weighted_dataset(source, lambda: iter([draw])))
+    np.testing.assert_array_equal(x[:, 0], 10 * draw.indices)
+    np.testing.assert_array_equal(y, draw.indices)
+
+
 def test_floats_become_floatx_and_integers_stay():
     source = ArraySource({"a": np.zeros((6, 2)), "b": [np.zeros((6, 1), np.uint8)]}, np.zeros(6, np.int64))
-    ((x, y, _),) = list(weighted_dataset(source, lambda: iter([draw_of(0, 1, source=source)])))
+    ((x, y, _),) = list(weighted_dataset(source, lambda: iter([draw_of(0, 1)])))
     assert (x["a"].dtype, x["b"][0].dtype, y.dtype) == ("float32", "uint8", "int64")
 
 

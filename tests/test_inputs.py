@@ -326,7 +326,7 @@ X, Y = np.zeros((N, 2), np.float32), np.arange(N) % 3
         ("oracle", lambda: streams(X, Y)["PyDataset"](), dict(batch_size=5), "`batch_size` must not be given: `x`, a Batches"),
         ("oracle", lambda: streams(X, Y)["tf.data"](), dict(validation_split=0.1), "`validation_split` needs arrays"),
         ("oracle", lambda: streams(X, Y)["generator"](), {}, "`steps_per_epoch` must be given for batches without a known end"),
-        ("oracle", lambda: iter([]), {}, "`x` must have at least one batch. Received: one that is empty"),
+        ("oracle", lambda: iter([]), dict(steps_per_epoch=1), "`x` must have at least one batch. Received: one that is empty"),
         ("oracle", lambda: tf.data.Dataset.from_tensor_slices(X).batch(5), {}, "`y` must be given for this loss"),
         ("approx", lambda: Items(X, Y), {}, "`y` must be given for an importance that tells classes apart"),
         ("oracle", lambda: Items(X), {}, r"`x` must give samples as \(x, y\) or \(x, y, sample_weight\), or `y` must be given"),
@@ -339,3 +339,11 @@ X, Y = np.zeros((N, 2), np.float32), np.arange(N) % 3
 def test_what_cannot_be_trained_is_refused_before_the_first_step(importance, x, arguments, text):
     model = classifier()
     assert_refused(model, lambda: ImportanceTraining(model, importance, presample=60).fit(x(), verbose=0, **arguments), text)
+
+
+def test_a_generator_that_is_refused_keeps_its_first_batch():
+    batches = streams(X, Y)["generator"]()
+    for arguments in ({}, {"steps_per_epoch": 0}, {"steps_per_epoch": 1, "validation_split": 0.5}):
+        with pytest.raises(ValueError, match="`(steps_per_epoch|validation_split)`"):
+            ImportanceTraining(classifier(), "oracle", presample=60).fit(batches, verbose=0, **arguments)
+    np.testing.assert_array_equal(next(batches)[0], next(streams(X, Y)["generator"]())[0])

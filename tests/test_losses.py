@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from importance_sampling import Oracle, Pool
 from importance_sampling.losses import LossRecorder
 from importance_sampling.probe import loss_form
 from importance_sampling.steps import Scorer, TrainStep
@@ -292,3 +293,49 @@ def test_a_train_step_that_drops_the_weights_is_refused():
     step.prepare(x, y)
     with pytest.raises(ValueError, match="`model.train_step` must compute its loss as .* WeightsOfItsOwn.train_step"):
         step(x, y, None, WEIGHTS[:, 0])
+
+
+PIXELS = RNG.integers(3, size=(N, 4, 5))
+IMAGES = RNG.normal(size=(N, 4, 5, 2)).astype(np.float32)
+
+
+def of_each_pixel(ignore_class=None):
+    model = keras.Sequential([keras.Input((4, 5, 2)), L.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignore_class))
+    losses = keras.losses.sparse_categorical_crossentropy(PIXELS, model(IMAGES), from_logits=True).numpy()  # (N, 4, 5)
+    return model, losses
+
+
+def test_one_weight_for_each_sample_counts_for_all_of_its_pixels():
+    """Also where there are as many samples as rows."""
+    model, losses = of_each_pixel()
+    for few in (slice(4), slice(None)):
+        found = Scorer(model)(IMAGES[few], PIXELS[few], WEIGHTS[few, 0])
+        np.testing.assert_allclose(found, (WEIGHTS[:, 0] * losses.mean(axis=(1, 2)))[few], rtol=1e-4)
+
+
+@pytest.mark.parametrize("ignored", [0, 255])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0], ids=["of none", "of some", "of the whole first sample"])
+def test_pixels_of_an_ignored_class_have_no_loss(ignored, share):
+    """Keras divides by the pixels that count in the whole batch: one unit for all samples of a pool."""
+    model, losses = of_each_pixel(ignored)
+    y = np.where(ignored == PIXELS, 1, PIXELS)
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(IMAGES), from_logits=True).numpy()
+    left_out = np.random.default_rng(1).random(y.shape) < (share if share < 1 else 0.3)
+    left_out[0] = share == 1
+    y = np.where(left_out & (share > 0), ignored, y)
+    form = loss_form(model, IMAGES, y)
+    assert not form.separable and form.ranks == 3
+    counted = y != ignored
+    expected = N * np.where(counted, losses, 0).sum(axis=(1, 2)) / counted.sum()
+    found = Oracle(model, batch_size=2).score(Pool(np.arange(N), None, lambda part: (IMAGES[part], y[part], None)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_softmax_that_is_no_activation_of_keras_is_told_apart_for_gnorm():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, L.Lambda(tf.nn.softmax)(L.Dense(3)(inputs)))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = RNG.normal(size=(N, 4)).astype("float32"), np.arange(N) % 3
+    with pytest.raises(ValueError, match="give the loss from_logits=True"):
+        Scorer(model, "gnorm")(x, y)

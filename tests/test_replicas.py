@@ -92,6 +92,18 @@ def test_two_replicas_train_as_one_device_by_the_callback(blobs, strategy, keras
     assert_same_training(alone, together, keras_is_right)
 
 
+@pytest.mark.parametrize("left", [1, 5])
+def test_a_last_batch_that_replicas_cannot_share_is_filled_up(blobs, strategy, left):
+    """All of its samples are trained on, one of them twice."""
+    with strategy.scope():
+        model = classifier()
+    draws = []
+    callback = ImportanceSampling(20, "oracle", seed=0, on_step=lambda draw, _: draws.append(draw))
+    model.fit(*(part[: 60 + left] for part in blobs), batch_size=60, callbacks=[callback], verbose=0)
+    assert [len(draw) for draw in draws] == [20, left + 1]
+    assert set(draws[-1].indices) == set(range(60, 60 + left))
+
+
 def assert_same_training(alone, together, same_history):
     (model, steps, sampler, history), (other, others, other_sampler, other_history) = alone, together
     assert len(steps) == len(others) > 0

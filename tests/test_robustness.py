@@ -70,8 +70,8 @@ def test_sample_weights_of_any_dtype(blobs, dtype, importance):
 
 
 def test_losses_that_are_negative_count_as_none():
-    """Learning means of -1 for most: adaptive smoothing takes nothing away, no probability is negative, one warning of each
-    kind: of the losses, and of the scores that are learnt from them."""
+    """Learning means of -1 for most: adaptive smoothing takes nothing away, no probability is negative, and there is one warning,
+    of the losses or of the scores that are learnt from them."""
     sampler = ImportanceSampler(ArraySource(np.zeros((40, 1)), np.zeros(40)), PerClassGaussian(), presample=40, seed=0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -79,7 +79,18 @@ def test_losses_that_are_negative_count_as_none():
             draw = sampler.draw(10)
             assert np.all(draw.probabilities >= 0) and np.all(draw.weights > 0)
             sampler.update(draw, np.where(draw.indices % 4, -3.0, 5.0))
-    assert [str(warning.message)[:16] for warning in caught] == ["Importances coun", "Importance score"]
+    assert [str(warning.message)[:16] for warning in caught] == ["Importances coun"]
+
+
+def test_a_negative_score_counts_as_none_and_takes_nothing_from_the_others():
+    class Given(PerClassGaussian):
+        def score(self, pool):
+            return np.array([-5.0, 0.0, 1.0, 3.0])
+
+    sampler = ImportanceSampler(ArraySource(np.zeros((4, 1)), np.zeros(4)), Given(), smoothing=1.0, presample=4, seed=0)
+    with pytest.warns(RuntimeWarning, match="a negative loss counts as none. Received: loss=-5"):
+        draw = sampler.draw(3)
+    np.testing.assert_allclose(draw.probabilities, np.array([1, 1, 2, 4])[draw.indices] / 8)
 
 
 def test_a_huge_loss_does_not_spoil_the_lstm():

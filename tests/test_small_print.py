@@ -404,7 +404,11 @@ def test_states_of_other_data_or_importances_are_refused():
     training.set_state(state)
     with pytest.raises(ValueError, match="`state` must be of 60 samples, as the data. Received: of 96"):
         training.fit(X[:60], Y[:60], verbose=0)
-    training.fit(X[:60], Y[:60], verbose=0)  # the refused state is gone
+    training.fit(X, Y, verbose=0)  # what was learnt is still there for the right data
+    assert training.get_state()["fits"] == state["fits"]
+    training.set_state(state)
+    training.set_state(None)
+    training.fit(X[:60], Y[:60], verbose=0)
     other = ImportanceTraining(classifier(), small_lstm(), presample=32, seed=0)
     other.set_state(state)
     with pytest.raises(ValueError, match="`state` must be of a LSTM. Received: of a PerClassGaussian"):

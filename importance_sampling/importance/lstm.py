@@ -169,7 +169,7 @@ class LSTM:
 class _Network(keras.Model):
     """M(i, y_i, H): `(n, H)` losses, `(n,)` counts and `(n,)` class ids to `(n,)` predicted losses.
 
-    Every layer has its name, dtype and seed given: no global counter, policy or random state of the user's is touched.
+    Every layer has its name, dtype and seed given: no policy and no random state of the user's is touched.
     """
 
     def __init__(self, history, units, embedding, classes, seed):
