@@ -332,7 +332,7 @@ def test_a_lead_that_hangs_on_one_seed_is_undecided(tmp_path):
 
 def test_the_long_claims_of_cifar10_get_a_verdict_once_they_can(tmp_path):
     """Uniform sampling at 10 % from epoch 116 on, approx from 78, and no lead any more after the rate was lowered."""
-    starts = ("approx, k = 0.5: comes to 10 %", "approx, k = 0.5: is almost 50", "Importance sampling matters mostly before")
+    starts = ("approx, k = 0.5: comes to 10 %", "approx, k = 0.5: is almost 50", "Importance sampling matters to the error mostly before")
     awaited = [claim.verdict for claim in claims.claims(tmp_path, {"cifar10": 167}, "full") if claim.text.startswith(starts)]
     assert awaited == [judging.PENDING] * 3
     for seed in range(3):
@@ -341,12 +341,12 @@ def test_the_long_claims_of_cifar10_get_a_verdict_once_they_can(tmp_path):
         for method, errors in (("uniform", falling), ("approx", earlier)):
             written(tmp_path, method, 0.5, seed, [error + seed / 1e9 for error in errors], experiment="cifar10")
     found = {claim.text: claim for claim in claims.claims(tmp_path, {"cifar10": 167})}
-    for start in ("approx, k = 0.5: comes to 10 %", "Importance sampling matters mostly before"):
+    for start in ("approx, k = 0.5: comes to 10 %", "Importance sampling matters to the error mostly before"):
         (claim,) = (claim for text, claim in found.items() if text.startswith(start))
         assert claim.verdict == judging.YES, claim
     for seed in range(3):  # behind uniform sampling throughout, and more so in the end
         written(tmp_path, "approx", 0.5, seed, [31.0] * 116 + [32.0] * 51, experiment="cifar10")
-    (worse,) = (claim for claim in claims.claims(tmp_path, {"cifar10": 167}) if "matters mostly before" in claim.text)
+    (worse,) = (claim for claim in claims.claims(tmp_path, {"cifar10": 167}) if "matters to the error mostly before" in claim.text)
     assert worse.verdict == judging.NO
     early = claims.claims(tmp_path, {"cifar10": 100})
-    assert [claim.verdict for claim in early if "matters mostly before" in claim.text] == [judging.OPEN]
+    assert [claim.verdict for claim in early if "matters to the error mostly before" in claim.text] == [judging.OPEN]

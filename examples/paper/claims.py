@@ -21,6 +21,11 @@ class Claim(NamedTuple):
     verdict: str
     reason: str
 
+    @property
+    def of_the_test_set(self):
+        """Whether it is about what a model is trained for, not about how."""
+        return any(measure in self.text for measure in ("error", "perplexity"))
+
 
 def claims(folder, epochs, scale="cpu"):
     """Those of the experiments that `epochs` names, `{experiment: epochs to compare at}`: of section 4, then those of figure 4."""
@@ -64,7 +69,7 @@ def _cifar10(judge, last):
         yield Claim("4.2", text, *judge.earlier(method, 10, 116 - epoch))
     text = "approx, k = 0.5: is almost 50 epochs earlier where uniform sampling is after 100, about 10 % error (also abstract)"
     yield Claim("4.2", text, *judge.earlier_than_uniform_at("approx, k = 0.5", 100, 40))
-    text = "Importance sampling matters mostly before the learning rate is lowered, at epoch 117 (figure 2c)"
+    text = "Importance sampling matters to the error mostly before the learning rate is lowered, at epoch 117 (figure 2c)"
     yield Claim("4.2", text, *judge.leads_mostly_before("approx, k = 0.5", 117))
 
 

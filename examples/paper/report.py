@@ -84,12 +84,14 @@ def verdicts(found):
 
 
 def counts(found):
-    """How many claims of each section got each verdict, in Markdown."""
+    """How many claims of each section, and of those about the test set, got each verdict, in Markdown."""
     kinds = (YES, NO, UNDECIDED, OPEN, PENDING)
+    parts = {section: [claim for claim in found if claim.section == section] for section in dict.fromkeys(c.section for c in found)}
+    parts |= {"all": found, "of these, about error or perplexity": [claim for claim in found if claim.of_the_test_set]}
     rows = [f"| section | claims | {' | '.join(kinds)} |", f"|{'---|' * (2 + len(kinds))}"]
-    for section in (*dict.fromkeys(claim.section for claim in found), "all"):
-        verdicts = [claim.verdict for claim in found if section in (claim.section, "all")]
-        rows.append(f"| {section} | {len(verdicts)} | {' | '.join(str(verdicts.count(kind)) for kind in kinds)} |")
+    for name, claims in parts.items():
+        verdicts = [claim.verdict for claim in claims]
+        rows.append(f"| {name} | {len(verdicts)} | {' | '.join(str(verdicts.count(kind)) for kind in kinds)} |")
     return rows
 
 
