@@ -54,13 +54,16 @@ class LossForm(NamedTuple):
         """The user's weights, or none, times `alpha` `(b,)`, in the shape that the loss takes."""
         if sample_weight is None:
             return keras.tree.map_structure(lambda rank: columns(alpha, rank), self.ranks)
+        return map_arrays(lambda w, rank: scaled(w, alpha, rank), sample_weight, self._ranks_of(sample_weight))
+
+    def _ranks_of(self, sample_weight):
         try:
             keras.tree.assert_same_structure(sample_weight, self.ranks)
-            ranks = self.ranks
-        except (TypeError, ValueError):  # weights of some outputs only, or the same for all
-            common = set(keras.tree.flatten(self.ranks))
-            ranks = keras.tree.map_structure(lambda _: common.pop() if len(common) == 1 else 2, sample_weight)
-        return map_arrays(lambda w, rank: scaled(w, alpha, rank), sample_weight, ranks)
+            return self.ranks
+        except (TypeError, ValueError):  # the same weights for all outputs, or of some only
+            first, *others = keras.tree.flatten(self.ranks)
+            rank = first if all(other == first for other in others) else 2
+            return keras.tree.map_structure(lambda _: rank, sample_weight)
 
 
 def loss_form(model, x, y):

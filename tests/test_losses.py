@@ -314,6 +314,26 @@ def test_one_weight_for_each_sample_counts_for_all_of_its_pixels():
         np.testing.assert_allclose(found, (WEIGHTS[:, 0] * losses.mean(axis=(1, 2)))[few], rtol=1e-4)
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("few", [slice(4), slice(None)])
+def test_one_weight_for_each_sample_and_output_counts_for_all_of_its_pixels(few, named):
+    inputs = keras.Input((4, 5, 2))
+    outputs = {name: L.Dense(3, name=name)(inputs) for name in "ab"}
+    model = keras.Model(inputs, outputs if named else list(outputs.values()))
+    loss = lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True)  # noqa: E731
+    model.compile("sgd", {"a": loss(), "b": loss()} if named else [loss(), loss()])
+    own = {"a": WEIGHTS[few, 0], "b": 2 * WEIGHTS[few, 0]}
+    y = {name: PIXELS[few] for name in "ab"}
+    predicted = model(IMAGES[few])
+    each = [
+        keras.losses.sparse_categorical_crossentropy(PIXELS[few], part, from_logits=True).numpy().mean(axis=(1, 2))
+        for part in (predicted.values() if named else predicted)
+    ]
+    pack = (lambda structure: structure) if named else (lambda structure: list(structure.values()))
+    found = Scorer(model)(IMAGES[few], pack(y), pack(own))
+    np.testing.assert_allclose(found, WEIGHTS[few, 0] * (each[0] + 2 * each[1]), rtol=1e-4)
+
+
 @pytest.mark.parametrize("ignored", [0, 255])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0], ids=["of none", "of some", "of the whole first sample"])
 def test_pixels_of_an_ignored_class_have_no_loss(ignored, share):

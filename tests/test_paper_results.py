@@ -332,7 +332,11 @@ def test_a_lead_that_hangs_on_one_seed_is_undecided(tmp_path):
 
 def test_the_long_claims_of_cifar10_get_a_verdict_once_they_can(tmp_path):
     """Uniform sampling at 10 % from epoch 116 on, approx from 78, and no lead any more after the rate was lowered."""
-    starts = ("approx, k = 0.5: comes to 10 %", "approx, k = 0.5: is almost 50", "Importance sampling matters to the error mostly before")
+    starts = (
+        "approx, k = 0.5: comes to 10 %",
+        "approx, k = 0.5: is almost 50",
+        "Importance sampling matters to the error mostly before",
+    )
     awaited = [claim.verdict for claim in claims.claims(tmp_path, {"cifar10": 167}, "full") if claim.text.startswith(starts)]
     assert awaited == [judging.PENDING] * 3
     for seed in range(3):

@@ -89,8 +89,8 @@ def counts(found):
     parts = {section: [claim for claim in found if claim.section == section] for section in dict.fromkeys(c.section for c in found)}
     parts |= {"all": found, "of these, about error or perplexity": [claim for claim in found if claim.of_the_test_set]}
     rows = [f"| section | claims | {' | '.join(kinds)} |", f"|{'---|' * (2 + len(kinds))}"]
-    for name, claims in parts.items():
-        verdicts = [claim.verdict for claim in claims]
+    for name, part in parts.items():
+        verdicts = [claim.verdict for claim in part]
         rows.append(f"| {name} | {len(verdicts)} | {' | '.join(str(verdicts.count(kind)) for kind in kinds)} |")
     return rows
 
