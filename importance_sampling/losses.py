@@ -68,21 +68,21 @@ class LossRecorder:
         """Returns the `PerSample` of the calls of `compute_loss` in this thread, their sum, and forgets them.
 
         Args:
-            size: how many samples there are, where there may be several calls.
+            size: how many samples there are.
 
         Raises:
-            ValueError: the model's `train_step` did not call `compute_loss`, or not with the sample weights.
-            tf.errors.InvalidArgumentError: it called it several times, for parts of the batch.
+            ValueError: the model's `train_step` did not call `compute_loss`, or not with the sample weights, or for a part of the
+                batch.
         """
         records = vars(self._records).pop("all", [])
         if not records:
             raise step_refused(self._model)
-        if len(records) == 1:
-            return records[0]
-        rule = "`model.train_step` must call `compute_loss` on the whole batch, where it does so several times"
-        checks = [tf.debugging.assert_equal(tf.shape(record.losses)[0], size, rule) for record in records if size is not None]
-        with tf.control_dependencies([check for check in checks if check is not None]):  # None in eager mode
-            return PerSample(*(None if parts[0] is None else tf.add_n(parts) for parts in zip(*records)))
+        if any(record.losses.shape[0] not in (None, size) for record in records if size is not None):
+            raise LossRefused(
+                "`model.train_step` must call `compute_loss` on the whole batch, each time that it does. "
+                f"Received: {' and '.join(str(record.losses.shape[0]) for record in records)} of {size} samples"
+            )
+        return PerSample(*(None if parts[0] is None else tf.add_n(parts) for parts in zip(*records)))
 
     def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, *args, **kwargs):
         if sample_weight is None:  # not ours to weigh: a step that drops the weights is refused in `take`

@@ -85,14 +85,14 @@ def loss_form(model, x, y):
             model(map_arrays(lambda a: keras.KerasTensor(a.shape, a.dtype.name), x))
         with unchanged(model):
             before = [v.numpy() for v in model.non_trainable_variables]
-            ignored = _ignored(model)
+            ignored, divided = _ignored(model)
             y = map_arrays(lambda leaf: _without(leaf, ignored), y)
             y_pred = forward(model, x)
             for outputs in (_perturbed(y_pred), _perturbed(map_arrays(_opposite, y_pred))):
                 probe = _Probe(model, x, y, outputs)
                 if probe.together.any():  # a hinge loss may be 0 for all; then on the other side it is not
                     break
-            separable = probe.proportional and not is_masked(y_pred) and not ignored
+            separable = probe.proportional and not is_masked(y_pred) and not divided
             reduction, divisor = probe.reduction(), probe.divisor()
             states = [v for v, value in zip(model.non_trainable_variables, before) if not np.array_equal(v.numpy(), value)]
     return LossForm(reduction, probe.ranks, separable, divisor, tuple(states))
@@ -132,8 +132,8 @@ class _Probe:
         if any(self._take_apart(ranks) and self.proportional for ranks in candidates):
             return
         # no loss with a value for each sample, or a random or masked one
-        if not self._take_apart(2, last=by_outputs == 2):
-            self._take_apart(by_outputs, last=True)
+        if not any(self._take_apart(ranks) and not self.of_the_batch for ranks in (2, by_outputs, 1)):
+            self._take_apart(2, last=True)
 
     def _take_apart(self, ranks, last=False):
         """Finds the contributions with weights of so many dimensions. Returns whether these broadcast over the loss."""
@@ -146,18 +146,20 @@ class _Probe:
                 raise
             return False
         self.proportional = _close(self.together, self._alone / self._n) or _close(self.together, self._alone)
+        # also where weights (b, 1) and losses (b,) make a table of all by all
+        self.of_the_batch = self._n > 1 and _close(self.together, self.together[0]) and not _close(self._alone, self._alone[0])
         return True
 
     def reduction(self):
         """`"mean"` or `"sum"`; raises where the loss is neither."""
+        if self.of_the_batch:
+            raise loss_refused("have a value for each sample", "a loss that returns one number for the whole batch")
         everything = np.arange(self._n)
         if not _close(self.together, self._contributions(everything)):
             return "mean"  # a random loss cannot be compared with itself: Keras's default
         tilt = np.linspace(0.5, 1.5, self._n, dtype=np.float32)
         if not _close(self.together, self._contributions(everything, tilt) / tilt):
             raise loss_refused("not be normalised by the sample weights", "reduction='mean_with_sample_weight' or like it")
-        if self._n > 1 and _close(self.together, self.together[0]) and not _close(self._alone, self._alone[0]):
-            raise loss_refused("have a value for each sample", "a loss that returns one number for the whole batch")
         doubled = self._contributions(np.tile(everything, 2))[: self._n]
         if _close(doubled, self.together / 2):
             return "mean"
@@ -190,9 +192,14 @@ class _Probe:
 
 
 def _ignored(model):
-    """The classes that losses ignore: `ignore_class` of `SparseCategoricalCrossentropy`."""
-    found = {getattr(loss, "ignore_class", None) for loss in keras.tree.flatten(model.loss)}
-    return found - {None}
+    """The classes that losses ignore, and whether Keras divides by what is left: `ignore_class` of
+    `SparseCategoricalCrossentropy`, or of its function in a `functools.partial`."""
+    found = {}
+    for loss in keras.tree.flatten(model.loss):
+        one = getattr(loss, "keywords", {}).get("ignore_class", getattr(loss, "ignore_class", None))
+        if one is not None:
+            found[one] = found.get(one, False) or getattr(loss, "reduction", None) != "sum"
+    return set(found), any(found.values())
 
 
 def _without(targets, ignored):

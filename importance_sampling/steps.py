@@ -58,9 +58,9 @@ class TrainStep:
         strategy = self._model.distribute_strategy
 
         def step(x, y, sample_weight, alpha):
-            with _explained(self._model):
+            with _told_of_weights(self._model):
                 logs = self._model.train_step((x, y, form.weigh(sample_weight, alpha)))
-            return logs, recorder.take(tf.shape(alpha)[0])
+            return logs, recorder.take(alpha.shape[0])
 
         def alone(*batch):
             with recorder:
@@ -79,12 +79,12 @@ class TrainStep:
 
 
 @contextlib.contextmanager
-def _explained(model):
+def _told_of_weights(model):
     """Says what is wrong with a `train_step` that takes `(x, y)` only."""
     try:
         yield
     except ValueError as error:
-        if "unpack" in str(error) and type(model).train_step is not keras.Model.train_step:
+        if "too many values to unpack (expected 2" in str(error) and type(model).train_step is not keras.Model.train_step:
             raise step_refused(model) from error
         raise
 

@@ -76,7 +76,7 @@ class StreamSampler(Chooser):
         size = size_of(batch)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices
         self._seen += size
-        return self.choose(pool_of(batch, self.labelled, indices), min(batch_size, size))
+        return self.choose(pool_of(batch, self.labelled, indices), batch_size)
 
 
 def check_indexed(importance, indexed):

@@ -164,7 +164,7 @@ def num_batches(batches):
         return batches.num_batches
     if isinstance(batches, tf.data.Dataset):
         cardinality = int(batches.cardinality())
-        return cardinality if cardinality > 0 else None
+        return cardinality if cardinality >= 0 else None
     return len(batches) if hasattr(batches, "__len__") else None
 
 

@@ -170,6 +170,7 @@ class ImportanceTraining:
                 validation_data = ordered_dataset(held_out, validation_batch_size or batch_size or 32)
             source = weighted_by_class(source, class_weight)
             make = lambda seed: sampler_of(self.model, source, shuffle, seed, **self._settings)  # noqa: E731
+        known = self.sampler, self._data, self._restored, self._fits
         batch_size, steps = self._prepare(data, source, make, batch_size, steps_per_epoch, replicas)
 
         engine = DrawingEngine(self._step, self.sampler, batch_size, steps, **self._hooks)
@@ -191,6 +192,10 @@ class ImportanceTraining:
                     validation_batch_size=validation_batch_size or (None if is_stream(x) else batch_size),
                     validation_freq=validation_freq,
                 )
+        except BaseException:
+            if not engine.seconds["step"]:  # refused before the first: nothing of what was learnt is lost
+                self.sampler, self._data, self._restored, self._fits = known
+            raise
         finally:
             engine.close()
 
@@ -219,7 +224,7 @@ class ImportanceTraining:
     def _prepare(self, data, source, make, batch_size, steps_per_epoch, replicas):
         """Keeps the sampler if the data are the very arrays of the last `fit`, else makes one with a seed of its own.
 
-        Nothing of what was learnt is lost where anything is refused. Returns the batch size and the steps of an epoch.
+        Returns the batch size and the steps of an epoch.
         """
         kept = self._data is not None and self._restored is None and _same(data, self._data)
         if kept and source is not None:  # whose values may have changed

@@ -1,5 +1,7 @@
 """Per-sample losses and gradient norms against the losses that Keras computes without reduction."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -350,6 +352,16 @@ def test_pixels_of_an_ignored_class_have_no_loss(ignored, share):
     expected = N * np.where(counted, losses, 0).sum(axis=(1, 2)) / counted.sum()
     found = Oracle(model, batch_size=2).score(Pool(np.arange(N), None, lambda part: (IMAGES[part], y[part], None)))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_class_is_ignored_by_a_function_too_and_no_division_follows_for_a_sum():
+    function = functools.partial(keras.losses.sparse_categorical_crossentropy, from_logits=True, ignore_class=255)
+    summed = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255, reduction="sum")
+    for loss, separable in ((function, False), (summed, True)):
+        model, _ = of_each_pixel()
+        model.compile("sgd", loss)
+        for y in (PIXELS, np.where(PIXELS == 1, 255, PIXELS)):
+            assert (loss_form(model, IMAGES, y).separable, loss_form(model, IMAGES, y).ranks) == (separable, 3)
 
 
 def test_a_softmax_that_is_no_activation_of_keras_is_told_apart_for_gnorm():

@@ -96,7 +96,7 @@ def test_losses_of_one_step_are_added(eagerly):
 
 @pytest.mark.parametrize("eagerly", [False, True])
 def test_losses_of_parts_of_the_batch_are_refused(eagerly):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="must call `compute_loss` on the whole batch"):
+    with pytest.raises(ValueError, match="must call `compute_loss` on the whole batch.* Received: 8 and 8 of 16 samples"):
         stepped(compiled(InParts(), run_eagerly=eagerly), OWN)
 
 
@@ -129,6 +129,29 @@ def test_an_eager_step_gets_tensors():
 
     history = ImportanceTraining(compiled(Watching(), run_eagerly=True), "uniform", seed=0).fit(X, Y, batch_size=8, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
+
+
+def test_an_unpacking_error_of_another_kind_stays_what_it_is():
+    class Broken(OwnStep):
+        def loss_of(self, x, y, sample_weight):
+            one, two, three = [1, 2]
+            return one + two + three
+
+    with pytest.raises(ValueError, match="not enough values to unpack"):
+        ImportanceTraining(compiled(Broken()), "uniform", seed=0).fit(X, Y, batch_size=8, verbose=0)
+
+
+def test_a_random_compute_loss_of_plain_weights_has_a_value_for_each_sample():
+    """With weights (b, 1) it would be a table of all losses by all weights, the same for every sample."""
+
+    class Noisy(PlainWeights):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            y_pred = y_pred + 0.01 * tf.random.normal(tf.shape(y_pred))
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    model = compiled(Noisy([keras.Input((4,)), L.Dense(3)]))
+    _, per_sample = stepped(model, OWN)
+    np.testing.assert_allclose(per_sample.losses, OWN * losses_of(model), rtol=0.1)
 
 
 @pytest.mark.parametrize("own", [None, OWN])

@@ -407,6 +407,12 @@ def test_states_of_other_data_or_importances_are_refused():
     training.fit(X, Y, verbose=0)  # what was learnt is still there for the right data
     assert training.get_state()["fits"] == state["fits"]
     training.set_state(state)
+    for wrong in (dict(y=np.ones((N, 7))), dict(y=Y, callbacks=[ImportanceSampling(8)])):  # refused later on
+        with pytest.raises(ValueError):
+            training.fit(X, verbose=0, **wrong)
+    training.fit(X, Y, verbose=0)
+    assert training.get_state()["fits"] == state["fits"]
+    training.set_state(state)
     training.set_state(None)
     training.fit(X[:60], Y[:60], verbose=0)
     other = ImportanceTraining(classifier(), small_lstm(), presample=32, seed=0)

@@ -49,8 +49,10 @@ def told(values):
 
 def first_below(runs, name, limit, epochs=None):
     """The first of some epochs, or of all, after which the mean of the seeds is at most `limit`, or None."""
-    curve = zip(mean_curve(runs, "epoch").astype(int).tolist(), mean_curve(runs, name))
-    return next((epoch for epoch, value in curve if value <= limit and epoch in (epochs or (epoch,))), None)
+    for line, value in zip(runs[0].lines, mean_curve(runs, name)):
+        if value <= limit and (epochs is None or line["epoch"] in epochs):
+            return line["epoch"]
+    return None
 
 
 def _oscillation(run):
@@ -141,7 +143,11 @@ class Judge:
         others = [_lead(runs[:i] + runs[i + 1 :], uniform, error, lead, epochs)[0] for i in range(len(runs))]
         others += [_lead(runs, uniform[:i] + uniform[i + 1 :], error, lead, epochs)[0] for i in range(len(uniform))]
         changed = sum(other != verdict for other in others)
-        return (UNDECIDED, f"{reason}; otherwise without one seed, {changed} of {len(others)}") if changed else (verdict, reason)
+        return (
+            (UNDECIDED, f"{reason}; another verdict in {changed} of the {len(others)} cases with one seed left out")
+            if changed
+            else (verdict, reason)
+        )
 
     def earlier_than_uniform_at(self, label, epoch, lead):
         """The same for the error that uniform sampling has after an epoch."""

@@ -107,15 +107,15 @@ def _of_grid(folder, experiment):
     return {rate: found[rate] for rate in GRID if rate in found}
 
 
-def grid_epochs(folder, experiment):
-    """The epochs that all rates of the grid have come to, 0 without any."""
-    return min((run.lines[-1]["epoch"] for run in _of_grid(folder, experiment).values()), default=0)
+def grid_length(folder, experiment):
+    """The epochs that the rate which came farthest was tried for, 0 without any."""
+    return max((run.lines[-1]["epoch"] for run in _of_grid(folder, experiment).values()), default=0)
 
 
 def grid(folder, experiment):
-    """The measure of uniform sampling for each rate of the grid, after as many epochs as all have come to: `{rate: measure}`."""
-    epochs, measure = grid_epochs(folder, experiment), EXPERIMENTS[experiment].measure
-    return {rate: run.until(epochs).last(measure) for rate, run in _of_grid(folder, experiment).items()}
+    """The measure of uniform sampling for each rate of the grid that was tried for as many epochs as any: `{rate: measure}`."""
+    epochs, measure = grid_length(folder, experiment), EXPERIMENTS[experiment].measure
+    return {rate: run.last(measure) for rate, run in _of_grid(folder, experiment).items() if run.lines[-1]["epoch"] == epochs}
 
 
 def rate_of(folder, experiment):

@@ -14,7 +14,7 @@ from examples.paper.experiments import EXPERIMENTS, GRID, RESULTS, epochs_of
 from examples.paper.figures import draw
 from examples.paper.judging import NO, OPEN, PENDING, UNDECIDED, YES, first_below, moments, testable, welch
 from examples.paper.published import PAPER
-from examples.paper.reading import at, clock_of, grid, grid_epochs, load, mean_curve, norms, planned, rate_of, read, seconds
+from examples.paper.reading import at, clock_of, grid, grid_length, load, mean_curve, norms, planned, rate_of, read, seconds
 from examples.paper.results_file import Refused
 from examples.paper.words import CLOCK, DEVIATIONS, HERE, KNOWN, OSCILLATION, RULES, TESTED
 
@@ -174,7 +174,7 @@ def rates(folder, name):
     experiment, found, used = EXPERIMENTS[name], grid(folder, name), rate_of(folder, name)
     if len(found) < 2:
         return []
-    epochs = grid_epochs(folder, name)
+    epochs = grid_length(folder, name)
     end = f"The best, {used:g}, is used." if len(found) == len(GRID) else f"Not all of it was tried yet: {used:g} is used."
     return [
         f"Learning rate: uniform sampling, seed 0, {experiment.measure} after {epochs} "

@@ -19,8 +19,9 @@ class Oracle:
             (the norm of the gradient with respect to the logits where the loss is computed from them, else to the output);
             `"full_gnorm"`, the exact norm over all trainable weights.
         batch_size: how many candidates one forward pass takes. On a CPU recurrent networks gain from more (1,024 took 0.7 of the
-            time of 128 on a language model of 10,001 words), convolutions do not. With masks, where Keras divides by the valid
-            steps of the whole batch, one pass takes the whole pool, so that all scores have one unit.
+            time of 128 on a language model of 10,001 words), convolutions do not. With masks, and with the `ignore_class` of a
+            loss, Keras divides by what is valid in the whole batch: there one pass takes the whole pool, so that all scores have
+            one unit. Where memory is short for that, make `presample` smaller.
 
     Raises:
         ValueError: `score` is unknown or `batch_size` is below 1.
