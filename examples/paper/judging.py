@@ -143,11 +143,9 @@ class Judge:
         others = [_lead(runs[:i] + runs[i + 1 :], uniform, error, lead, epochs)[0] for i in range(len(runs))]
         others += [_lead(runs, uniform[:i] + uniform[i + 1 :], error, lead, epochs)[0] for i in range(len(uniform))]
         changed = sum(other != verdict for other in others)
-        return (
-            (UNDECIDED, f"{reason}; another verdict in {changed} of the {len(others)} cases with one seed left out")
-            if changed
-            else (verdict, reason)
-        )
+        if changed:
+            return UNDECIDED, f"{reason}; another verdict in {changed} of the {len(others)} cases with one seed left out"
+        return verdict, reason
 
     def earlier_than_uniform_at(self, label, epoch, lead):
         """The same for the error that uniform sampling has after an epoch."""
