@@ -222,10 +222,7 @@ class ImportanceTraining:
         self._restored = state
 
     def _prepare(self, data, source, make, batch_size, steps_per_epoch, replicas):
-        """Keeps the sampler if the data are the very arrays of the last `fit`, else makes one with a seed of its own.
-
-        Returns the batch size and the steps of an epoch.
-        """
+        """Keeps the sampler if the data are those of the last `fit`, else makes one. Returns batch size and steps of an epoch."""
         kept = self._data is not None and self._restored is None and _same(data, self._data)
         if kept and source is not None:  # whose values may have changed
             classes = self.sampler.read_from(source, classes_of(self.model, self.sampler.importance, source))
