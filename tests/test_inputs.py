@@ -347,4 +347,4 @@ def test_a_generator_that_is_refused_keeps_its_first_batch():
     for arguments in ({}, {"steps_per_epoch": 0}, {"steps_per_epoch": 1, "validation_split": 0.5}):
         with pytest.raises(ValueError, match="`(steps_per_epoch|validation_split)`"):
             ImportanceTraining(classifier(), "oracle", presample=60).fit(batches, verbose=0, **arguments)
-    np.testing.assert_array_equal(next(batches)[0], next(streams(X, Y)["generator"]())[0])
+    assert len(list(batches)) == len(list(streams(X, Y)["generator"]()))

@@ -14,6 +14,8 @@ from examples.paper.norms import WINDOW as NORMS_WINDOW
 from examples.paper.reading import WINDOW, load, mean_curve, moving, norms, seconds
 from examples.paper.runs import EACH
 
+# of the paper's figures: training loss, test set, gradient norms
+NUMBERS = {"mnist": ("1a", "1c", "4a"), "cifar10": ("2a", "2b and 2c", "4b"), "ptb": ("3a and 3b", "3c", "4c")}
 COLOURS = dict(zip(METHODS, matplotlib.colormaps["tab10"].colors))
 
 
@@ -87,9 +89,7 @@ def draw(folder, out, epochs):
 def panels(folder, name, epochs):
     """What there is to draw of an experiment: name of the panel to its function of an axis and its caption."""
     groups, found = load(folder, name, epochs), norms(folder, name)
-    curves, test, gradients = {"mnist": ("1a", "1c", "4a"), "cifar10": ("2a", "2b and 2c", "4b"), "ptb": ("3a and 3b", "3c", "4c")}[
-        name
-    ]
+    curves, test, gradients = NUMBERS[name]
     made = {}
     if groups:
         caption = f"Figure {curves}: moving mean and deviation of the training loss over {EACH * WINDOW} steps, mean of the seeds."
