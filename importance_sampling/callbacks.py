@@ -95,7 +95,7 @@ class ImportanceSampling(Engine):
                 )
             self._chooser = Chooser(importance, **self._settings)
             self._chooser.build(self._size, self._classes)
-            self._step = TrainStep(self.model, gnorm=importance.of == "gnorm")
+            self._step = TrainStep(self.model, gnorm=importance.of == "gnorm", weighted=importance.of is not None)
             self._model_of_step = self.model
         self._prepared = False
 

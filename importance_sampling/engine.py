@@ -104,7 +104,8 @@ class Engine(keras.callbacks.Callback):
         drawn = time.perf_counter()
         batch = self._mapped(draw.read(), self._chooser.rng)
         read = time.perf_counter()
-        logs, per_sample = self._step(*batch, draw.weights)
+        alpha = draw.weights if self._chooser.importance.of else None  # plain fit has none
+        logs, per_sample = self._step(*batch, alpha)
         losses, gnorms = (_unweighted(values, draw) for values in per_sample)
         trained = time.perf_counter()
         self._chooser.update(draw, losses, gnorms)

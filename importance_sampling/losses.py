@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from importance_sampling.carrying import Carrier
+
 
 class PerSample(NamedTuple):
     """What each sample of a batch contributed, weights included; `(b,)` float32 tensors. gnorms is None if not asked."""
@@ -29,23 +31,29 @@ class LossRecorder:
     """A context in which `model.compute_loss` also records per-sample values.
 
     The method is put back on exit, also after an exception. Records are kept per thread: replicas trace in threads of
-    their own.
+    their own. Where `compute_loss` runs in an inner graph, in a branch, a loop or a `tf.function` of the user's step, a `Carrier`
+    brings them out of it.
 
     Args:
         model: a compiled `keras.Model`.
         reduction: `"mean"` or `"sum"`, how the model's loss reduces the batch.
         gnorm: also record the gradient norm with respect to the model's output.
         divisor: what the loss is divided by besides: the number of replicas, where it is computed for a part of the batch.
+        shaped: gives weights, or None, of a batch of b samples the shape that the loss takes; see `LossForm.shaped`.
+        of_samples: for each of the model's outputs whether its first axis is that of the samples; empty where all are.
     """
 
-    def __init__(self, model, reduction, gnorm=False, divisor=1):
+    def __init__(self, model, reduction, gnorm=False, divisor=1, shaped=lambda weights, b: weights, of_samples=()):
         self._model = model
         self._gnorm = gnorm
         self._reduction = reduction
         self._divisor = divisor
+        self._shaped = shaped
+        self._of_samples = of_samples
+        self._carrier = Carrier()
 
     def __enter__(self):
-        self._records = threading.local()
+        self._step = threading.local()
         self._original = self._model.compute_loss
         self._shadowed = "compute_loss" in vars(self._model)
         self._model.compute_loss = self._compute_loss
@@ -57,15 +65,23 @@ class LossRecorder:
         else:
             del self._model.compute_loss
 
+    def begin(self, unweighted=False):
+        """Begins the records of a step in this thread.
+
+        Args:
+            unweighted: whether the step is told of no weights. Without it a step that passes on none is refused in `take`.
+        """
+        self._step.records, self._step.unweighted, self._step.graph = [], unweighted, _graph()
+
     def record(self, x, y, y_pred, sample_weight):
         """Computes the loss with `training=False` and returns its `PerSample`."""
-        training = {"training": False} if _takes(self._model.compute_loss, "training") else {}
         with self:
-            self._model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **training)
-        return self.take()
+            self.begin(unweighted=True)
+            compute_loss(self._model, x, y, y_pred, sample_weight)
+            return self.take()
 
     def take(self, size=None):
-        """Returns the `PerSample` of the calls of `compute_loss` in this thread, their sum, and forgets them.
+        """Returns the `PerSample` of the calls of `compute_loss` since `begin` in this thread, their sum.
 
         Args:
             size: how many samples there are.
@@ -74,7 +90,9 @@ class LossRecorder:
             ValueError: the model's `train_step` did not call `compute_loss`, or not with the sample weights, or for a part of the
                 batch.
         """
-        records = vars(self._records).pop("all", [])
+        records = list(self._step.records)
+        if self._carrier:
+            records.append(PerSample(*self._carrier.read(), *([] if self._gnorm else [None])))
         if not records:
             raise step_refused(self._model)
         if any(record.losses.shape[0] not in (None, size) for record in records if size is not None):
@@ -85,14 +103,14 @@ class LossRecorder:
         return PerSample(*(None if parts[0] is None else tf.add_n(parts) for parts in zip(*records)))
 
     def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, *args, **kwargs):
-        if sample_weight is None:  # not ours to weigh: a step that drops the weights is refused in `take`
+        if sample_weight is None and not self._step.unweighted:  # not ours to weigh: a step that drops them is refused in `take`
             return self._original(x, y, y_pred, sample_weight, *args, **kwargs)
-        b = tf.shape(keras.tree.flatten(sample_weight)[0])[0]
+        b = tf.shape(next(leaf for leaf in keras.tree.flatten((sample_weight, x)) if leaf is not None))[0]
         unit = tf.ones(b, tf.float32)
-        outputs = _differentiable_outputs(y_pred) if self._gnorm else []
+        outputs = _differentiable_outputs(y_pred, self._of_samples) if self._gnorm else []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([unit, *outputs])
-            weights = keras.tree.map_structure(lambda w: scaled(w, unit), sample_weight)
+            weights = keras.tree.map_structure(lambda w: scaled(w, unit), self._shaped(sample_weight, b))
             loss = self._original(x, y, y_pred, weights, *args, **kwargs)
         rank = tf.convert_to_tensor(loss).shape.rank
         if rank:
@@ -101,21 +119,38 @@ class LossRecorder:
         if by_unit is None:
             raise loss_refused("depend on `sample_weight`", "one that does not" + (", with y=None" if y is None else ""))
         factor = self._divisor * (tf.cast(b, tf.float32) if self._reduction == "mean" else 1.0)
-        gnorms = factor * _row_norms(by_output, b) if self._gnorm else None
-        vars(self._records).setdefault("all", []).append(PerSample(factor * by_unit, gnorms))
+        record = PerSample(factor * by_unit, factor * _row_norms(by_output, b) if self._gnorm else None)
+        if _graph() is self._step.graph:
+            self._step.records.append(record)
+        elif tf.distribute.in_cross_replica_context() or tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            self._carrier.write([values for values in record if values is not None])
+        else:
+            raise LossRefused(
+                "`model.train_step` must call `compute_loss` outside of branches, loops and functions of TensorFlow on several "
+                f"devices. Received: {type(self._model).__name__}.train_step, which does not"
+            )
         return loss
+
+
+def _graph():
+    """The graph that operations are added to now, None in eager mode."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
 class LossRefused(ValueError):
     """A loss that importance weights cannot be applied to."""
 
 
-def step_refused(model):
+def step_refused(model, why=None):
     """The error for a model that computes its loss in a way of its own."""
+    name = type(model).__name__
+    without_call = type(model).call is keras.Model.call
     return LossRefused(
-        "`model.train_step` must compute its loss as `self.compute_loss(x=x, y=y, y_pred=y_pred, "
-        "sample_weight=sample_weight)`, with the sample weights it is given: they carry the importance weights. "
-        f"Received: {type(model).__name__}.train_step, which does not"
+        ("`model` must have a `call`, and " if without_call else "")
+        + "`model.train_step` must compute its loss as `self.compute_loss(x=x, y=y, y_pred=y_pred, "
+        "sample_weight=sample_weight)`, with the sample weights it is given: they carry the importance weights. Received: "
+        + (f"{name}, which has no `call`" if without_call else f"{name}.train_step, which does not")
+        + (f": {why}" if why else "")
     )
 
 
@@ -125,6 +160,12 @@ def loss_refused(rule, received):
         f"The loss given to `model.compile`, or computed by `compute_loss`, must {rule}: importance weights are sample "
         f"weights. Received: {received}"
     )
+
+
+def compute_loss(model, x, y, y_pred, sample_weight):
+    """The loss with `training=False`, also of a model whose `compute_loss` has no such argument."""
+    training = {"training": False} if _takes(model.compute_loss, "training") else {}
+    return model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **training)
 
 
 def forward(model, x):
@@ -142,7 +183,7 @@ def unchanged(model, states=None):
         model: a built model.
         states: the variables to restore beside the metrics; None is all that are not trainable. Works in graphs too.
     """
-    variables = [*model.metrics_variables, *(model.non_trainable_variables if states is None else states)]
+    variables = [*model.metrics_variables, *(model.non_trainable_variables if states is None else states), *_between_batches(model)]
     values = [tf.identity(v.value) for v in variables]
     try:
         yield
@@ -155,14 +196,19 @@ def unchanged(model, states=None):
                 variable.assign(tf.zeros_like(variable.value))
 
 
+def _between_batches(model):
+    """What stateful layers keep from one batch to the next, which is no variable of the model."""
+    for layer in getattr(model, "layers", []):
+        yield from keras.tree.flatten(layer.states or []) if getattr(layer, "stateful", False) else _between_batches(layer)
+
+
 def _takes(method, name):
     return name in inspect.signature(method).parameters
 
 
-def scaled(weights, factors, rank=1):
-    """Weights `(b, ...)` times a factor `(b,)` for each sample; weights `(b,)` get `rank` dimensions."""
+def scaled(weights, factors):
+    """Weights `(b, ...)` times a factor `(b,)` for each sample."""
     weights = tf.cast(weights, tf.float32)
-    weights = columns(weights, rank) if weights.shape.rank == 1 else weights
     return weights * columns(factors, weights.shape.rank)
 
 
@@ -182,15 +228,16 @@ def _row_norms(gradients, b):
     return tf.norm(tf.concat(connected, axis=1), axis=1)
 
 
-def _differentiable_outputs(y_pred):
-    """The tensors whose gradient is the bound: the outputs and, where there are any, their logits.
+def _differentiable_outputs(y_pred, of_samples=()):
+    """The tensors whose gradient is the bound: the outputs of samples and, where there are any, their logits.
 
     Keras keeps the input of a final softmax or sigmoid on the output as `_keras_logits` and computes the loss from it. The
     attribute is private, but the only place the logits can be had without asking for a model without its activation.
     """
     outputs = []
-    for leaf in keras.tree.flatten(y_pred):
-        if not leaf.dtype.is_floating:
+    leaves = keras.tree.flatten(y_pred)
+    for leaf, of_sample in zip(leaves, of_samples or [True] * len(leaves)):
+        if not (leaf.dtype.is_floating and of_sample):
             continue
         logits = getattr(leaf, "_keras_logits", None)
         outputs += [leaf] if logits is None else [leaf, logits]

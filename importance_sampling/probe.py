@@ -1,8 +1,8 @@
-"""Whether a compiled model's loss can be taken apart into per-sample losses, found out before the first step.
+"""Whether a compiled model's loss can be taken apart into per-sample losses, proven before the first step.
 
-Importance weights travel as sample weights, so the loss must be linear in them, with a value for each sample. A few
-samples tell: their losses are computed together, alone, doubled and with other weights. The outputs are replaced by
-perturbed ones, since a fresh model may give the same output for every sample.
+Importance weights travel as sample weights, so the loss must be linear in them, with a value for each sample that depends on
+this sample alone. `d(loss)/d(w_i)` is what sample i contributes; it must stay the same when the other samples of the batch, and
+all weights, become others. That is tried on made-up outputs and targets, for each output of the model by itself.
 """
 
 import contextlib
@@ -12,21 +12,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.losses import (
-    LossRecorder,
-    LossRefused,
-    columns,
-    forward,
-    is_masked,
-    loss_refused,
-    scaled,
-    step_refused,
-    unchanged,
-)
-from importance_sampling.structures import map_arrays, size_of, take
+from importance_sampling.looking import Look
+from importance_sampling.losses import LossRefused, columns, is_masked, step_refused, unchanged
+from importance_sampling.structures import map_arrays, size_of
+from importance_sampling.verdicts import Losses, ranks_of, reduction_of
 
-_SAMPLES = 8
-_TOLERANCE = 1e-3  # relative; losses may be computed in half precision
+_SAMPLES = 17  # more than a few, and hardly the first dimension of an output that is not of samples
 
 
 class LossForm(NamedTuple):
@@ -42,6 +33,7 @@ class LossForm(NamedTuple):
         divisor: what the loss of a replica is divided by besides: Keras divides a mean by the number of replicas, so that
             their gradients add up; a `compute_loss` of the user's own may not.
         states: the variables that computing a loss changes: states of random generators, counters, and the like.
+        of_samples: for each of the model's outputs, in one list, whether its first axis is that of the samples.
     """
 
     reduction: str
@@ -49,12 +41,18 @@ class LossForm(NamedTuple):
     separable: bool
     divisor: float = 1.0
     states: tuple = ()
+    of_samples: tuple = ()
 
-    def weigh(self, sample_weight, alpha):
-        """The user's weights, or none, times `alpha` `(b,)`, in the shape that the loss takes."""
+    def shaped(self, sample_weight, b):
+        """The weights of a batch of b samples in the shape that the loss takes. None, as a whole or for an output, counts 1."""
         if sample_weight is None:
-            return keras.tree.map_structure(lambda rank: columns(alpha, rank), self.ranks)
-        return map_arrays(lambda w, rank: scaled(w, alpha, rank), sample_weight, self._ranks_of(sample_weight))
+            sample_weight = tf.ones(b)
+        if not keras.tree.is_nested(sample_weight):
+            if sample_weight.shape.rank > 1:
+                return sample_weight
+            return keras.tree.map_structure(lambda rank: columns(sample_weight, rank), self.ranks)
+        shape = lambda w, rank: tf.ones((b, *[1] * (rank - 1))) if w is None else columns(w, rank) if w.shape.rank == 1 else w  # noqa: E731
+        return keras.tree.map_structure(shape, sample_weight, self._ranks_of(sample_weight))
 
     def _ranks_of(self, sample_weight):
         try:
@@ -70,38 +68,66 @@ def loss_form(model, x, y):
     """Finds how the model's loss takes sample weights.
 
     Args:
-        model: a compiled and built `keras.Model`.
+        model: a compiled `keras.Model`; it is built if it is not.
         x, y: a batch; a few samples of it are used.
 
     Raises:
-        ValueError: the loss has no per-sample value, is normalised by the sample weights or does not depend on them, or is
-            not reduced to a number.
+        ValueError: the loss has no value for each sample that depends on this sample alone, is normalised by the sample weights or
+            does not depend on them, or is not reduced to a number.
     """
-    x, y = map_arrays(tf.convert_to_tensor, take((x, y), slice(_size(model))))
     if type(model).call is keras.Model.call:  # it has none
         raise step_refused(model)
     with _explained(model, y):
-        if not model.built:  # without computing anything, since that might count
-            model(map_arrays(lambda a: keras.KerasTensor(a.shape, a.dtype.name), x))
+        build(model, x)
+        few = np.resize(np.arange(size_of(x)), fixed_batch_size(model) or _SAMPLES)
+        x, y = map_arrays(lambda a: tf.gather(a, few), (x, y))
         with unchanged(model):
-            before = [v.numpy() for v in model.non_trainable_variables]
-            ignored, divided = _ignored(model)
-            y = map_arrays(lambda leaf: _without(leaf, ignored), y)
-            y_pred = forward(model, x)
-            for outputs in (_perturbed(y_pred), _perturbed(map_arrays(_opposite, y_pred))):
-                probe = _Probe(model, x, y, outputs)
-                if probe.together.any():  # a hinge loss may be 0 for all; then on the other side it is not
-                    break
-            separable = probe.proportional and not is_masked(y_pred) and not divided
-            reduction, divisor = probe.reduction(), probe.divisor()
-            states = [v for v, value in zip(model.non_trainable_variables, before) if not np.array_equal(v.numpy(), value)]
-    return LossForm(reduction, probe.ranks, separable, divisor, tuple(states))
+            return _form(model, x, y)
 
 
-def _size(model):
-    """How many samples tell: a few, or as many as the model takes where it takes no other number."""
+def _form(model, x, y):
+    ignored, divided = _ignored(model)
+    look = Look(model, x, y, lambda leaf: _without(leaf, ignored), fixed_batch_size(model))
+    losses = Losses(model)
+    ranks = ranks_of(look, losses, _names(model, look.y_pred))
+    reduction = reduction_of(look, losses, ranks)
+    separable = not divided and not is_masked(look.y_pred)
+    divisor = _divisor(model.distribute_strategy, look, ranks)
+    return LossForm(reduction, ranks, separable, divisor, tuple(look.states), tuple(keras.tree.flatten(look.of_samples)))
+
+
+def build(model, x):
+    """Builds a model as plain `fit` does, for batches of any size; nothing is computed, since that might count.
+
+    With `run_eagerly=True` Keras builds for the size of the first batch.
+    """
+    if not model.built:
+        size = size_of(x) if model.run_eagerly else None
+        model(map_arrays(lambda a: keras.KerasTensor((size, *a.shape[1:]), keras.backend.standardize_dtype(a.dtype)), x))
+
+
+def fixed_batch_size(model):
+    """The one batch size that a model takes, or None."""
     inputs = getattr(model, "inputs", None) or []
-    return next((tensor.shape[0] for tensor in inputs if tensor.shape[0]), _SAMPLES)
+    return next((tensor.shape[0] for tensor in inputs if tensor.shape[0]), None)
+
+
+def _divisor(strategy, look, ranks):
+    """How much smaller the loss is in a replica than alone."""
+    if strategy.num_replicas_in_sync == 1:
+        return 1.0
+    for trial in range(3):
+        batch, _, _ = look.pair(trial)
+
+        @tf.function
+        def in_replicas():
+            return strategy.run(lambda: look.differentiated(batch, ranks)[0])  # noqa: B023
+
+        smaller = [strategy.experimental_local_results(c)[0] for c in in_replicas()]
+        alone, together = (float(sum(np.abs(c).sum() for c in found)) for found in (look.contributions(batch, ranks), smaller))
+        if together:
+            return float(np.round(alone / together))
+    return 1.0
 
 
 @contextlib.contextmanager
@@ -120,75 +146,13 @@ def _explained(model, y):
         raise
 
 
-class _Probe:
-    """Per-sample contributions to the loss of a few samples, in several batches."""
-
-    def __init__(self, model, x, y, y_pred):
-        self._model = model
-        self._data = (x, y, y_pred)
-        self._n = size_of(x)
-        by_outputs = keras.tree.map_structure(lambda a: max(len(a.shape) - 1, 2), y_pred)
-        candidates = [by_outputs, 2, 1] if max(keras.tree.flatten(by_outputs)) > 2 else [2, 1]
-        if any(self._take_apart(ranks) and self.proportional for ranks in candidates):
-            return
-        # no loss with a value for each sample, or a random or masked one
-        if not any(self._take_apart(ranks) and not self.of_the_batch for ranks in (2, by_outputs, 1)):
-            self._take_apart(2, last=True)
-
-    def _take_apart(self, ranks, last=False):
-        """Finds the contributions with weights of so many dimensions. Returns whether these broadcast over the loss."""
-        self.ranks = ranks
-        try:
-            self.together = self._contributions(np.arange(self._n))
-            self._alone = np.concatenate([self._contributions([i]) for i in range(self._n)])
-        except (tf.errors.InvalidArgumentError, TypeError, ValueError):
-            if last:
-                raise
-            return False
-        self.proportional = _close(self.together, self._alone / self._n) or _close(self.together, self._alone)
-        # also where weights (b, 1) and losses (b,) make a table of all by all
-        self.of_the_batch = self._n > 1 and _close(self.together, self.together[0]) and not _close(self._alone, self._alone[0])
-        return True
-
-    def reduction(self):
-        """`"mean"` or `"sum"`; raises where the loss is neither."""
-        if self.of_the_batch:
-            raise loss_refused("have a value for each sample", "a loss that returns one number for the whole batch")
-        everything = np.arange(self._n)
-        if not _close(self.together, self._contributions(everything)):
-            return "mean"  # a random loss cannot be compared with itself: Keras's default
-        tilt = np.linspace(0.5, 1.5, self._n, dtype=np.float32)
-        if not _close(self.together, self._contributions(everything, tilt) / tilt):
-            raise loss_refused("not be normalised by the sample weights", "reduction='mean_with_sample_weight' or like it")
-        doubled = self._contributions(np.tile(everything, 2))[: self._n]
-        if _close(doubled, self.together / 2):
-            return "mean"
-        if _close(doubled, self.together):
-            return "sum"
-        raise loss_refused("reduce every output in the same way, by mean or by sum", "a mixture")
-
-    def divisor(self):
-        """How much smaller the loss is in a replica than alone."""
-        strategy = self._model.distribute_strategy
-        if strategy.num_replicas_in_sync == 1:
-            return 1.0
-
-        @tf.function
-        def in_replicas():
-            return strategy.run(self._record, args=(np.arange(self._n),))
-
-        smaller = strategy.experimental_local_results(in_replicas())[0]
-        return float(np.round(np.abs(self.together).sum() / np.abs(smaller).sum()))
-
-    def _contributions(self, positions, weights=None):
-        """d(loss)/d(u_i) for some of the samples, `(len(positions),)`."""
-        return np.nan_to_num(self._record(positions, weights))
-
-    def _record(self, positions, weights=None):
-        weights = np.ones(len(positions), np.float32) if weights is None else weights
-        x, y, y_pred = map_arrays(lambda a: tf.gather(a, positions), self._data)
-        form = LossForm("sum", self.ranks, True)
-        return LossRecorder(self._model, form.reduction).record(x, y, y_pred, form.weigh(None, weights)).losses
+def _names(model, y_pred):
+    """Of the outputs, flat, for errors."""
+    if isinstance(y_pred, dict) and not any(keras.tree.is_nested(part) for part in y_pred.values()):
+        return keras.tree.flatten({name: name for name in y_pred})
+    names = getattr(model, "output_names", None) or []
+    count = len(keras.tree.flatten(y_pred))
+    return names if len(names) == count else list(range(count))
 
 
 def _ignored(model):
@@ -204,30 +168,7 @@ def _ignored(model):
 
 def _without(targets, ignored):
     """Targets with other classes in place of those that are ignored, so that every sample has a loss."""
-    if targets.dtype.is_integer or targets.dtype.is_floating:
+    if targets.dtype.kind in "iuf":
         for one in ignored:
-            targets = tf.where(targets == tf.cast(one, targets.dtype), tf.cast(one == 0, targets.dtype), targets)
+            targets = np.where(targets == one, targets.dtype.type(one == 0), targets)
     return targets
-
-
-def _opposite(leaf):
-    return 1 - leaf if leaf.dtype.is_floating else leaf
-
-
-def _perturbed(y_pred):
-    """Different, finite outputs for every sample, still within [0, 1] where they were probabilities."""
-    rng = np.random.default_rng(0)
-
-    def perturb(leaf):
-        if not leaf.dtype.is_floating:
-            return leaf
-        leaf = tf.where(tf.math.is_finite(leaf), leaf, tf.zeros_like(leaf))
-        factor = tf.cast(rng.uniform(0.5, 0.9, leaf.shape), leaf.dtype)
-        return leaf * factor + tf.cast(rng.uniform(0, 0.1, leaf.shape), leaf.dtype)
-
-    return keras.tree.map_structure(perturb, y_pred)
-
-
-def _close(a, b):
-    scale = max(np.abs(a).max(), np.abs(b).max())
-    return bool(np.all(np.abs(a - b) <= _TOLERANCE * scale))

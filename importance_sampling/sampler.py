@@ -105,8 +105,8 @@ class ImportanceSampler(Chooser):
         return -(-len(self.source) // batch_size)
 
     def example(self, batch_size):
-        """The first `batch_size` samples as they are, `(x, y, sample_weight)`; no draw is used up."""
-        return self.source[np.arange(batch_size)]
+        """`batch_size` samples from across the data as they are, `(x, y, sample_weight)`; no draw is used up."""
+        return self.source[np.linspace(0, len(self.source) - 1, batch_size).astype(np.int64)]
 
     def draw(self, batch_size):
         """Chooses the samples of one step.

@@ -4,12 +4,14 @@ Both return values of single samples beside what Keras gives, through a `LossRec
 """
 
 import contextlib
+import inspect
 
 import keras
 import tensorflow as tf
 
-from importance_sampling.losses import LossRecorder, forward, step_refused, unchanged
-from importance_sampling.probe import loss_form
+from importance_sampling.losses import LossRecorder, forward, scaled, step_refused, unchanged
+from importance_sampling.metrics import metric_weights
+from importance_sampling.probe import fixed_batch_size, loss_form
 from importance_sampling.replicas import gathered, on_average, part_of_replica
 from importance_sampling.structures import arrays_of, map_arrays
 
@@ -24,11 +26,13 @@ class TrainStep:
     Args:
         model: a compiled `keras.Model`.
         gnorm: also return the gradient-norm bound.
+        weighted: whether steps have importance weights.
     """
 
-    def __init__(self, model, gnorm=False):
+    def __init__(self, model, gnorm=False, weighted=True):
         self._model = model
         self._gnorm = gnorm
+        self._weighted = weighted
         self._compiled = _CompiledWith(model, self._build)
 
     def prepare(self, x, y):
@@ -45,7 +49,7 @@ class TrainStep:
         Args:
             x, y: a batch of b samples.
             sample_weight: the user's own weights, or None.
-            alpha: `(b,)` importance weights.
+            alpha: `(b,)` importance weights; None where every sample counts the same: the step is then told of the user's alone.
 
         Returns:
             The logs of `train_step` and a `PerSample`.
@@ -53,17 +57,20 @@ class TrainStep:
         return self._step(x, y, sample_weight, alpha)
 
     def _build(self, x, y):
-        form = loss_form(self._model, x, y)
-        recorder = LossRecorder(self._model, form.reduction, self._gnorm, form.divisor)
-        strategy = self._model.distribute_strategy
+        model, form = self._model, loss_form(self._model, x, y)
+        recorder = LossRecorder(model, form.reduction, self._gnorm, form.divisor, form.shaped, form.of_samples)
+        train_step = _own_step(model)
+        metrics = metric_weights(model, x, y, fixed_batch_size(model)) if self._weighted else contextlib.nullcontext
+        strategy = model.distribute_strategy
 
         def step(x, y, sample_weight, alpha):
-            with _told_of_weights(self._model):
-                logs = self._model.train_step((x, y, form.weigh(sample_weight, alpha)))
-            return logs, recorder.take(alpha.shape[0])
+            recorder.begin(unweighted=alpha is None)
+            with _told_of_weights(model):
+                logs = train_step((x, y, sample_weight if alpha is None else weighted(sample_weight, alpha)))
+            return logs, recorder.take(arrays_of(x)[0].shape[0])
 
         def alone(*batch):
-            with recorder:
+            with recorder, metrics():
                 return step(*map_arrays(tf.convert_to_tensor, batch))  # in eager mode they are arrays still
 
         def in_replica(*batch):
@@ -71,11 +78,25 @@ class TrainStep:
             return map_arrays(tf.convert_to_tensor, logs), per_sample  # in eager mode Keras may give numbers
 
         def together(*batch):
-            with recorder:  # once, outside the threads of the replicas
+            with recorder, metrics():  # once, outside the threads of the replicas
                 logs, per_sample = strategy.run(in_replica, args=batch)
             return on_average(strategy, logs), gathered(strategy, per_sample)
 
-        return _compile(self._model, alone if strategy.num_replicas_in_sync == 1 else together)
+        return _compile(model, alone if strategy.num_replicas_in_sync == 1 else together)
+
+
+def weighted(sample_weight, alpha):
+    """The user's weights, or none, times `alpha` `(b,)`, in the shape that Keras would hand them to the step."""
+    if sample_weight is None:
+        return alpha
+    return keras.tree.map_structure(lambda w: alpha if w is None else scaled(w, alpha), sample_weight)
+
+
+def _own_step(model):
+    """The model's `train_step`. One that is a `tf.function` is compiled anew: what it had traced before records nothing, and what
+    it traces here is not for plain `fit`."""
+    function = getattr(inspect.getattr_static(type(model), "train_step"), "python_function", None)
+    return model.train_step if function is None else tf.function(function.__get__(model))
 
 
 @contextlib.contextmanager
@@ -85,7 +106,7 @@ def _told_of_weights(model):
         yield
     except ValueError as error:
         if "too many values to unpack (expected 2" in str(error) and type(model).train_step is not keras.Model.train_step:
-            raise step_refused(model) from error
+            raise step_refused(model, "it unpacks `x, y`, but three values arrive, (x, y, sample_weight)") from error
         raise
 
 
@@ -114,7 +135,9 @@ class Scorer:
 
     def _build(self, x, y):
         self._form = loss_form(self._model, x, y)
-        self._recorder = LossRecorder(self._model, self._form.reduction, self._score == "gnorm")
+        form = self._form
+        gnorm = self._score == "gnorm"
+        self._recorder = LossRecorder(self._model, form.reduction, gnorm, shaped=form.shaped, of_samples=form.of_samples)
         return _compile(self._model, self._each if self._score == "full_gnorm" else self._batch)
 
     def _batch(self, x, y, sample_weight):
@@ -141,8 +164,7 @@ class Scorer:
 
     def _forward(self, x, y, sample_weight):
         y_pred = forward(self._model, x)
-        b = tf.shape(arrays_of(x)[0])[0]
-        return self._recorder.record(x, y, y_pred, self._form.weigh(sample_weight, tf.ones(b)))
+        return self._recorder.record(x, y, y_pred, sample_weight)
 
 
 class _CompiledWith:

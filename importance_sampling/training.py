@@ -95,7 +95,8 @@ class ImportanceTraining:
         self._settings = dict(
             importance=importance, k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
         )
-        self._step = TrainStep(model, gnorm=importances.resolve(importance, model).of == "gnorm")
+        of = importances.resolve(importance, model).of
+        self._step = TrainStep(model, gnorm=of == "gnorm", weighted=of is not None)
         self._hooks = dict(map=map, on_step=on_step)
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
@@ -148,8 +149,7 @@ class ImportanceTraining:
                 presample or the importance; the loss has no per-sample value. (Only with `run_eagerly=True`, a user's own
                 `train_step` that drops the sample weights is not found out before it has run once.)
         """
-        if not self.model.compiled:
-            raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
+        check_fit(self.model)
         replicas = replicas_of(self.model)
         check_batch_size(1 if batch_size is None else batch_size)
         if steps_per_epoch is not None and steps_per_epoch < 1:
@@ -240,6 +240,22 @@ class ImportanceTraining:
             self.sampler, self._data = sampler, data
             self._fits += 1
         return batch_size, steps
+
+
+def check_fit(model):
+    """Refuses a model that is not ready, or whose own `fit` would be left out.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if not model.compiled:
+        raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
+    if type(model).fit is not keras.Model.fit or "fit" in vars(model):
+        raise ValueError(
+            "`model.fit` must be that of Keras, since ImportanceTraining gives it samples that were chosen: a `fit` of the model's "
+            "own, which may prepare the data, would be left out. Use model.fit(..., callbacks=[ImportanceSampling(batch_size)]). "
+            f"Received: {type(model).__name__}.fit"
+        )
 
 
 def _same(data, others):

@@ -8,8 +8,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
     {"types", "version", "structures"},  # 0
-    {"smoothing", "reweighting", "drawing", "pools", "history", "losses", "labels", "sources", "streams", "mapping", "replicas"},
-    {"probe", "inputs"},
+    {"smoothing", "reweighting", "drawing", "pools", "history", "labels", "sources", "streams", "mapping", "replicas", "carrying"},
+    {"trials"},
+    {"losses", "inputs"},
+    {"looking", "verdicts", "metrics"},
+    {"probe"},
     {"steps"},
     {"importance.uniform", "importance.oracle", "importance.lstm", "importance.gaussian"},
     {"importance"},

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from importance_sampling.probe import fixed_batch_size
 from importance_sampling.steps import SCORES, Scorer
 from importance_sampling.types import State
 
@@ -56,19 +57,26 @@ class Oracle:
         """Nothing is built before the first pool is seen.
 
         Raises:
-            ValueError: the model takes batches of one size only.
+            ValueError: the model takes batches of one size only, and keeps a state from one to the next.
         """
-        fixed = next((tensor.shape[0] for tensor in getattr(self._model, "inputs", None) or [] if tensor.shape[0]), None)
-        if fixed is not None:
+        fixed = fixed_batch_size(self._model)
+        if fixed and any(getattr(layer, "stateful", False) for layer in self._model.layers):
             raise ValueError(f"`model` must take batches of any size, to score a pool. Received: batches of {fixed} only")
 
     def score(self, pool):
         """Returns `(B,)` float32: the loss or gradient norm of every candidate, with `training=False`."""
+        fixed = fixed_batch_size(self._model)
+        if fixed:
+            return np.concatenate([self._filled_up(pool, part, fixed) for part in _parts(len(pool), fixed)])
         batch = pool.read(np.arange(min(len(pool), self._batch_size)))
         if len(pool) > self._batch_size and not self._scorer.separable(*batch[:2]):
             return np.asarray(self._scorer(*pool.read(np.arange(len(pool)))))
         rest = (pool.read(part) for part in _parts(len(pool), self._batch_size)[1:])
         return np.concatenate([self._scorer(*part) for part in (batch, *rest)])
+
+    def _filled_up(self, pool, part, size):
+        """The scores of some candidates by a model that takes batches of one size: they are repeated until there are so many."""
+        return np.asarray(self._scorer(*pool.read(np.resize(part, size))))[: len(part)]
 
     def update(self, indices, labels, values):
         """The model is the oracle; it learns by being trained."""

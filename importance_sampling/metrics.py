@@ -1,0 +1,87 @@
+"""The shape of the sample weights that a model's metrics take: `(b,)`, as Keras hands them on, is not for all of them."""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from importance_sampling.losses import columns, forward, unchanged
+from importance_sampling.structures import map_arrays, size_of
+
+_SAMPLES = 5
+
+
+def _of_targets(weights, y):
+    return map_arrays(lambda leaf: tf.broadcast_to(columns(weights, max(leaf.shape.rank, 1)), tf.shape(leaf)), y)
+
+
+SHAPES = {
+    "(b,)": lambda weights, y: weights,
+    "(b, 1)": lambda weights, y: columns(weights, 2),  # with masks, (b, t)
+    "that of the targets": _of_targets,  # what counts pixels
+}
+
+
+def metric_weights(model, x, y, fixed=None):
+    """A context for a step, in which weights `(b,)` come to `model.compute_metrics` in the shape that its metrics take.
+
+    Metrics are only traced for it, nothing is computed.
+
+    Args:
+        model: a compiled and built model.
+        x, y: a batch.
+        fixed: the batch size of a model that takes no other.
+
+    Raises:
+        ValueError: some metric takes no weights at all.
+    """
+    if all(type(metric) is keras.metrics.Mean for metric in model.metrics):  # those of losses
+        return contextlib.nullcontext
+    few = np.resize(np.arange(size_of(x)), fixed or _SAMPLES)
+    x, y = map_arrays(lambda a: tf.gather(a, few), (x, y))
+    if _error(model, x, y, None):  # not of our making
+        return contextlib.nullcontext
+    errors = {}
+    for name, shape in SHAPES.items():
+        errors[name] = _error(model, x, y, shape)
+        if errors[name] is None:
+            return contextlib.nullcontext if name == "(b,)" else lambda: _shaped(model, shape)  # noqa: B023
+    raise ValueError(
+        f"`weighted_metrics` must take sample weights of shape {', '.join(SHAPES)}, since they carry the importance weights; give "
+        f"those that do not as `metrics`. Received: {errors['(b,)']}"
+    )
+
+
+def _error(model, x, y, shape):
+    """What the metrics raise when they are given such weights, None where they take them."""
+
+    def update():
+        y_pred = forward(model, x)
+        model.compute_metrics(x, y, y_pred, sample_weight=None if shape is None else shape(tf.ones(len(few)), y))
+
+    few = keras.tree.flatten(x)[0]
+    try:
+        with unchanged(model, ()):
+            tf.function(update, autograph=False).get_concrete_function()
+    except Exception as error:  # a metric of the user's may raise anything
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+@contextlib.contextmanager
+def _shaped(model, shape):
+    original, shadowed = model.compute_metrics, "compute_metrics" in vars(model)
+
+    def compute_metrics(x, y, y_pred, sample_weight=None):
+        of_samples = tf.is_tensor(sample_weight) and sample_weight.shape.rank == 1
+        return original(x, y, y_pred, sample_weight=shape(sample_weight, y) if of_samples else sample_weight)
+
+    model.compute_metrics = compute_metrics
+    try:
+        yield
+    finally:
+        if shadowed:
+            model.compute_metrics = original
+        else:
+            del model.compute_metrics

@@ -1,0 +1,243 @@
+"""The proof: what a sample contributes to the loss is the same among other samples and other weights.
+
+Weights are tried with as many dimensions as the loss may want. Each output of the model is judged by itself.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from importance_sampling.losses import LossRefused, loss_refused
+
+_TOLERANCE = 1e-5  # relative; the same sample in the same place is computed by the same operations
+_TRIALS = range(3)  # see `Look.pair`
+_WRONG_SHAPE = (tf.errors.InvalidArgumentError, TypeError, ValueError, AttributeError, KeyError, IndexError)
+
+# reason: what the loss must, what was received
+RULES = {
+    "number": (
+        "have a value for each sample",
+        "a loss that returns one number for the whole batch; reduce over the last axis only, as in "
+        "keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)",
+    ),
+    "others": (
+        "have a value for each sample that depends on no other sample of the batch",
+        "a loss of a sample that changes with the other samples, as one of pairs, triplets or ranks in the batch does",
+    ),
+    "normalised": (
+        "not be normalised by the sample weights",
+        "reduction='mean_with_sample_weight' or like it; take 'sum_over_batch_size'",
+    ),
+    "nonlinear": ("be linear in the sample weights", "a function of the weighted losses that is no sum or mean of them"),
+    "place": ("have a value for each sample that does not depend on its place in the batch", "one that does"),
+    "outputs": ("be computed from the `y_pred` it is given", "one that keeps its value when `x`, `y` and `y_pred` change"),
+}
+
+
+class Losses:
+    """What the losses given to `compile` say of themselves.
+
+    Attributes:
+        reduction: `"mean"` or `"sum"`; None where they do not say it.
+        known: whether all are Keras's own, so that one look is enough where it tells something.
+        of_keras: whether it is Keras's `compute_loss` that computes them.
+    """
+
+    def __init__(self, model):
+        self.reduction, self.known = None, False
+        self.of_keras = False
+        if type(model).compute_loss is not keras.Model.compute_loss or "compute_loss" in vars(model):
+            return
+        self.of_keras = True
+        losses = [keras.losses.get(loss) for loss in keras.tree.flatten(model.loss) if loss is not None]
+        self.known = bool(losses) and all(_module(loss).split(".")[0] == "keras" for loss in losses)
+        if any(isinstance(loss, keras.losses.Loss) and type(loss).__call__ is not keras.losses.Loss.__call__ for loss in losses):
+            return
+        said = {getattr(loss, "reduction", "mean") if isinstance(loss, keras.losses.Loss) else "mean" for loss in losses}
+        said = {"mean" if one == "sum_over_batch_size" else one for one in said}
+        if "mean_with_sample_weight" in said:
+            raise loss_refused(*RULES["normalised"])
+        if said == {"mean", "sum"}:
+            raise _mixture()
+        self.reduction = said.pop() if len(said) == 1 and said <= {"mean", "sum"} else None
+
+
+def ranks_of(look, losses, names):
+    """The number of dimensions that weights need, an int or a structure of them; proves that samples contribute by themselves.
+
+    Args:
+        look: a `Look`.
+        losses: `Losses` of the model.
+        names: of the outputs, for errors.
+
+    Raises:
+        ValueError: they do not, for a reason that is told.
+    """
+    options = [_options(len(leaf.shape)) for leaf in keras.tree.flatten(look.y_pred)]
+    found, error = [], None  # reasons of each try, by outputs
+    if len(options) > 1 or keras.tree.is_nested(look.y_pred):
+        ranks, reasons, error = _of_each_output(look, losses, options)
+        if ranks is not None and not any(reasons):
+            return keras.tree.pack_sequence_as(look.y_pred, ranks)
+        if ranks is not None and losses.of_keras:
+            raise _refusal(dict(zip(names, reasons)))
+        found += [] if ranks is None else [dict(zip(names, reasons))]
+    for rank in dict.fromkeys([*options[0], *(rank for several in options for rank in several)]):
+        try:
+            (reason,) = _examine(look, losses, rank)
+        except LossRefused:
+            raise
+        except _WRONG_SHAPE as wrong:
+            error = error or wrong
+            continue
+        if reason is None:
+            return rank
+        found.append({None: reason})
+    if not found:
+        raise error
+    raise _refusal(next((one for one in found if set(one.values()) - {None, "number"}), found[0]))
+
+
+def _of_each_output(look, losses, options):
+    """Weights for each output: their ranks and the reasons against them; or None, and the error of the first look."""
+    pack = lambda flat: keras.tree.pack_sequence_as(look.y_pred, flat)  # noqa: E731
+    try:
+        ranks = [several[0] for several in options]
+        reasons = _examine(look, losses, pack(ranks))
+    except LossRefused:
+        raise
+    except _WRONG_SHAPE as wrong:
+        if not losses.of_keras:
+            return None, None, wrong
+        ranks, reasons, error = [None] * len(options), ["shape"] * len(options), wrong
+    for i, several in enumerate(options):
+        for rank in several if reasons[i] == "shape" else several[1:] if reasons[i] else ():
+            alone = [rank if j == i else None for j in range(len(options))]
+            try:
+                (reason,) = _examine(look, losses, pack(alone))
+            except LossRefused:  # an output without a loss
+                reason = None
+            except _WRONG_SHAPE:
+                continue
+            if reason is None or reasons[i] in ("shape", "number"):
+                ranks[i], reasons[i] = rank, reason
+            if reason is None:
+                break
+    if "shape" in reasons:
+        return None, None, error
+    return ranks, reasons, None
+
+
+def _examine(look, losses, ranks):
+    """Why weights of these ranks do not tell what each sample contributes; a list, None where they do."""
+    reasons = None
+    for trial in _TRIALS:
+        base, other, kept = look.pair(trial)
+        try:
+            before, by_others, by_weights = look.with_proof(base, ranks)
+        except _WRONG_SHAPE:
+            if not trial:
+                raise
+            continue  # targets of a kind that cannot be made up
+        reasons = [_by_derivatives(base.units, *found) for found in zip(before, by_others, by_weights)]
+        if any(reasons) or look.n == 1:
+            break
+        after = look.contributions(other, ranks)
+        reasons = [_by_exchange(look, base, ranks, i, kept, *found) for i, found in enumerate(zip(before, after))]
+        if any(reasons) or (losses.known and all(_tells(some) for some in before)):
+            break
+    return reasons
+
+
+def _by_derivatives(units, contributions, by_others, by_weights):
+    """The reason why samples do not contribute by themselves, from derivatives of what they contribute, or None."""
+    if by_weights:
+        total, size = np.abs(np.nansum(units * contributions)), np.nansum(np.abs(units * contributions))
+        return "normalised" if total < 1e-3 * size else "nonlinear"  # the loss does not change with all weights at once
+    if by_others:
+        return "number" if _equal(contributions) else "others"
+    return None
+
+
+def _by_exchange(look, base, ranks, i, kept, before, after):
+    """The reason why the samples `kept` do not contribute by themselves to output i, since they do not contribute the same after
+    the others have been exchanged; or None."""
+    if _same(before[kept], after[kept]):
+        unmoved = _same(before, after) and not _equal(before)
+        return "outputs" if unmoved else None
+    if not _same(before, look.contributions(base, ranks)[i]):
+        return None  # a random loss, which cannot be compared with itself: derivatives must do
+    return "number" if _equal(before) else "others"
+
+
+def reduction_of(look, losses, ranks):
+    """`"mean"` or `"sum"`; raises where the loss is neither."""
+    if losses.reduction is not None:
+        return losses.reduction
+    found = set()
+    for trial in _TRIALS:
+        base, other, _ = look.pair(trial)
+        try:
+            alone, together = (look.contributions(batch, ranks) for batch in (base, look.after(other, base)))
+        except _WRONG_SHAPE:
+            continue
+        for i, (some, more) in enumerate(zip(alone, together)):
+            more = more[look.n :]
+            ratio = np.nansum(np.abs(more)) / max(np.nansum(np.abs(some)), 1e-30)
+            if not ratio:
+                continue
+            if not _same(more, ratio * some, 1e-2):
+                if not look.states and _same(some, look.contributions(base, ranks)[i]):  # and not random
+                    raise loss_refused(*RULES["place"])
+                ratio = min(0.5, 1.0, key=lambda expected: abs(np.log(expected / ratio)))
+            found.add(_reduction(ratio))
+        if found:
+            break
+    if len(found) > 1:
+        raise _mixture()
+    if found == {None}:
+        raise loss_refused("be the mean or the sum over the batch", "one that is neither")
+    return found.pop() if found else "mean"
+
+
+def _reduction(ratio):
+    """Of what a sample contributes to a batch twice as large: half as much to a mean, the same to a sum."""
+    return next((name for name, expected in (("mean", 0.5), ("sum", 1.0)) if abs(ratio - expected) < 0.01), None)
+
+
+def _options(rank):
+    """Numbers of dimensions to try for the weights of an output of so many, the likely ones first."""
+    return tuple(dict.fromkeys([max(rank - 1, 2), 2, 1, *range(3, rank + 1)]))
+
+
+def _same(some, others, tolerance=_TOLERANCE):
+    known = np.isfinite(some) & np.isfinite(others)
+    scale = max(np.abs(some[known]).max(initial=0), np.abs(others[known]).max(initial=0))
+    return bool(np.all(np.abs(some[known] - others[known]) <= tolerance * scale))
+
+
+def _equal(values):
+    return _same(values, np.full_like(values, values[0]))
+
+
+def _tells(values):
+    """Whether there is something to compare: a wrong shape makes all equal, and so does a loss that is the same for all."""
+    return bool(np.isfinite(values).any() and not _equal(values))
+
+
+def _refusal(reasons):
+    """The error that tells all reasons at once, a dictionary by the name of the output, or None where there is but one."""
+    reasons = {name: reason for name, reason in reasons.items() if reason}
+    rules = " and ".join(dict.fromkeys(RULES[reason][0] for reason in reasons.values()))
+    of = lambda name: f"for output {name!r}, " if name is not None else ""  # noqa: E731
+    return loss_refused(rules, "; ".join(of(name) + RULES[reason][1] for name, reason in reasons.items()))
+
+
+def _mixture():
+    return loss_refused("reduce every output in the same way, by mean or by sum", "a mixture")
+
+
+def _module(loss):
+    """Where a loss is defined; a function of `functools.partial` where that function is."""
+    loss = getattr(loss, "func", loss)
+    return (type(loss) if isinstance(loss, keras.losses.Loss) else loss).__module__ or ""
