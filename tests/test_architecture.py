@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
     {"types", "version", "structures"},  # 0
     {"smoothing", "reweighting", "drawing", "pools", "history", "losses", "labels", "sources", "streams", "mapping", "replicas"},
-    {"probe", "inputs"},
+    {"probe", "inputs", "windows"},
     {"steps"},
     {"importance.uniform", "importance.oracle", "importance.lstm", "importance.gaussian"},
     {"importance"},
