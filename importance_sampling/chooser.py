@@ -112,6 +112,9 @@ class Chooser:
         self.smoothing.observe(_mean_over_data(draw, values))
         self.importance.update(draw.indices, draw.labels, values)
 
+    def begin_epoch(self, to_the_end):
+        """Told before the first draw of an epoch, and whether that ends where the data end. There is nothing to do."""
+
     def close(self):
         """Lets go of what is held for reading, after the last step. There is nothing here."""
 

@@ -12,6 +12,7 @@ look at their shapes; the callback `ImportanceSampling` chooses them out of the 
 
 import contextlib
 import dataclasses
+import math
 import time
 
 import keras
@@ -141,7 +142,7 @@ class DrawingEngine(Engine):
         step: the `TrainStep` of the model.
         sampler: an `ImportanceSampler` or `StreamSampler`.
         batch_size: b.
-        steps_per_epoch: updates in each epoch.
+        steps_per_epoch: updates in each epoch; None ends each where the sampler's draws run out, as Keras does at the end of data.
         map, on_step: see `Engine`.
     """
 
@@ -169,7 +170,8 @@ class DrawingEngine(Engine):
         self._step.prepare(x, y)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._left = self._steps_per_epoch
+        self._left = math.inf if self._steps_per_epoch is None else self._steps_per_epoch
+        self._chooser.begin_epoch(to_the_end=self._steps_per_epoch is None)
 
     def close(self):
         """Leaves the model as it was found, and ends the reading of the data."""
@@ -181,11 +183,7 @@ class DrawingEngine(Engine):
 
     def _draw(self, iterator):
         self._left -= 1
-        try:
-            return self._chooser.draw(self._batch_size)
-        except StopIteration:
-            self.model.stop_training = True
-            raise
+        return self._chooser.draw(self._batch_size)
 
 
 class _Now:

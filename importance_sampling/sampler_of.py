@@ -42,5 +42,5 @@ def sampler_of_batches(model, batches, change, shuffle, seed, importance, pools,
     check_indexed(importance, isinstance(batches, Indexed))  # before a generator is asked for its first batch
     order, choice = seed.spawn(2)
     stream = BatchStream(batches, shuffle, np.random.default_rng(order), change)
-    whole = model.distribute_strategy.num_replicas_in_sync == 1  # replicas share a batch evenly
-    return StreamSampler(stream, importance, seed=choice, whole_batches=whole, **settings)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    return StreamSampler(stream, importance, seed=choice, replicas=replicas, **settings)

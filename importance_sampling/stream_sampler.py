@@ -1,5 +1,7 @@
 """The sampler for batches without random access: the candidates are the samples that come next."""
 
+import dataclasses
+
 import numpy as np
 
 from importance_sampling.chooser import Chooser
@@ -8,16 +10,19 @@ from importance_sampling.sampler import check_pooling, check_presample, pool_siz
 from importance_sampling.streams import num_batches
 from importance_sampling.structures import size_of, take
 from importance_sampling.types import Pool
+from importance_sampling.windows import Part, Window, pool_of_parts
 
 
 class StreamSampler(Chooser):
-    """Draws from a stream of batches: gathers as many samples as the presample asks for, and chooses among them.
+    """Draws from a stream of batches: chooses among those that make up the presample, which move on by one batch at each draw.
+
+    So an epoch has as many draws as the data have batches, and reads each batch once. See `Window`.
 
     Args:
         stream: a `BatchStream`.
         importance: one that needs no history of single samples.
-        presample: B, the candidates of each draw.
-        whole_batches: whether uniform importance takes batches as they come, of any size, or always as many samples.
+        presample: B, the candidates of each draw; more where the batches do not add up to it, fewer where the data have fewer.
+        replicas: how many devices share a batch evenly.
         k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
 
     `get_state` has what was learnt and the random generator, not the place in the stream.
@@ -26,15 +31,18 @@ class StreamSampler(Chooser):
         ValueError: the importance needs to know a sample when it comes again.
     """
 
-    def __init__(self, stream, importance, presample=None, whole_batches=True, **settings):
+    def __init__(self, stream, importance, presample=None, replicas=1, **settings):
         super().__init__(importance, **settings)
         check_pooling(presample, None)
         check_indexed(self.importance, stream.indexed)
         self.presample = presample
-        self._whole_batches = whole_batches
+        self._replicas = replicas
         self.stream = stream
         self._seen = 0
+        self._to_the_end = False
         self.build(stream.size, stream.classes)
+        chooses = self.importance.of is not None
+        self._window = Window(stream, pool_size(presample, stream.batch_size) if chooses else 0, self._part_of)
 
     def check_batch_size(self, batch_size):
         """Refuses a batch size above the presample.
@@ -54,29 +62,50 @@ class StreamSampler(Chooser):
 
     def close(self):
         """Ends the reading of the stream, which begins again where it can."""
-        self.stream.close()
+        self._window.close()
 
     def example(self, batch_size):
         """The batch that comes next, `(x, y, sample_weight)`; it is not used up."""
-        return self.stream.example()
+        return self._window.example()
+
+    def begin_epoch(self, to_the_end):
+        """Says whether draws run out at the end of this pass over the data, or go on with the next one."""
+        self._to_the_end = to_the_end
+        if to_the_end:
+            self._window.begin_pass()
 
     def draw(self, batch_size):
         """Chooses the samples of one step; see `ImportanceSampler.draw`. Without indices the samples are counted as they come.
 
-        Uniform importance takes the next batch as it comes. At the end of a generator the pool may be smaller.
+        Uniform importance takes the next batch as it comes. At the end of a generator the pool becomes smaller. Where all of the
+        pool is taken and its samples cannot be shared evenly by the replicas, some are in it twice.
 
         Raises:
-            StopIteration: the stream has come to its end.
+            StopIteration: this pass has come to its end, where the epoch ends with it, or there is no next pass.
         """
-        if self.importance.of is None and self._whole_batches:
-            batch, indices = self.stream.next_batch()
-            batch_size = size_of(batch)
-        else:
-            batch, indices = self.stream.take(pool_size(self.presample, batch_size) if self.importance.of else batch_size)
+        pool = pool_of_parts(self._window.next(over_the_end=not self._to_the_end))
+        if self.importance.of is None or len(pool) < batch_size:
+            pool = shared(pool, self._replicas)
+            batch_size = len(pool)
+        return self.choose(pool, batch_size)
+
+    def _part_of(self, indices, batch):
         size = size_of(batch)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices
         self._seen += size
-        return self.choose(pool_of(batch, self.labelled, indices), batch_size)
+        return Part(batch, indices, class_ids(batch[1])[0] if self.labelled else None)
+
+
+def shared(pool, replicas):
+    """The pool, with some samples twice where so many replicas cannot share it evenly."""
+    missing = -len(pool) % replicas
+    if not missing:
+        return pool
+    repeated = np.resize(np.arange(len(pool)), len(pool) + missing)
+    labels = None if pool.labels is None else pool.labels[repeated]
+    return dataclasses.replace(
+        pool, indices=pool.indices[repeated], labels=labels, read=lambda positions: pool.read(repeated[positions])
+    )
 
 
 def check_indexed(importance, indexed):

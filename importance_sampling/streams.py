@@ -1,5 +1,6 @@
 """Data without random access: batches that come one after another."""
 
+import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Iterator
@@ -9,7 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.structures import arrays_of, as_array, item_of, map_arrays, size_of, standardized, take
+from importance_sampling.structures import as_array, item_of, map_arrays, size_of, standardized
+
+NO_BATCH = "`x` must have at least one batch. Received: one that is empty, or has come to its end"
+_END = object()  # of a pass
 
 
 class Indexed:
@@ -36,11 +40,19 @@ class Indexed:
         self.batches, self.size, self.classes = batches, size, classes
 
 
-class BatchStream:
-    """A `tf.data.Dataset`, a `keras.utils.PyDataset`, another loader of batches or a generator, as a queue of samples.
+@dataclasses.dataclass(frozen=True)
+class End:
+    """The end of a pass over the data, which had so many batches, of so many samples together."""
 
-    What repeats is read again and again, from its beginning after `close`; a `PyDataset` with its batches in a new order each
-    time. A generator is read once; what is left of it when a pool cannot be filled any more is not used.
+    batches: int
+    samples: int
+
+
+class BatchStream:
+    """A `tf.data.Dataset`, a `keras.utils.PyDataset`, another loader of batches or a generator, as one long row of batches.
+
+    What can be read again is read pass after pass, from its beginning after `close`; a `PyDataset` with its batches in a new order
+    each time. A generator is read once. After each pass, and whenever it is asked after the end of a generator, comes an `End`.
 
     Args:
         batches: gives `x`, `(x, y)` or `(x, y, sample_weight)` with the samples of a batch along the first axis; or `Indexed`.
@@ -57,80 +69,53 @@ class BatchStream:
         self.size, self.classes = (batches.size, batches.classes) if self.indexed else (None, None)
         self.batches = batches.batches if self.indexed else batches
         self._change = change
-        self._passes = lambda: _endless(self.batches, shuffle, rng)
-        self._iterator = None
-        self._waiting = []  # elements that were read and not taken
-        self.batch_size = size_of(self.example())
+        self._passes = lambda: _passes(self.batches, shuffle, rng)
+        self._begin()
+        first = self.peek()
+        if isinstance(first, End):
+            raise ValueError(NO_BATCH)
+        self.batch_size = size_of(first[1])
 
-    def example(self):
-        """The batch that comes next, `(x, y, sample_weight)`; it is not taken.
+    def peek(self):
+        """What comes next, without taking it: `(indices, (x, y, sample_weight))`, with None for what is not there, or an `End`."""
+        if self._next is None:
+            self._next = self._read()
+        return self._next
 
-        Raises:
-            ValueError: there is none.
-        """
-        try:
-            if not self._waiting:
-                self._waiting.append(self._read())
-        except StopIteration:
-            raise ValueError("`x` must have at least one batch. Received: one that is empty, or has come to its end") from None
-        return self._waiting[0][1]
-
-    def next_batch(self):
-        """The next batch as it comes, `(x, y, sample_weight)`, and its indices `(b,)`, or None where it has none.
-
-        Raises:
-            StopIteration: a generator has no more.
-        """
-        indices, batch = self._waiting.pop(0) if self._waiting else self._read()
-        return batch, indices
-
-    def take(self, count):
-        """The next `count` samples, `(x, y, sample_weight)`, and their indices `(count,)`, or None where they have none.
-
-        Fewer at the end of a generator.
-
-        Raises:
-            StopIteration: a generator has no more.
-            ValueError: the samples of the batches have different shapes.
-        """
-        available = sum(map(size_of, self._waiting))
-        while available < count:
-            try:
-                self._waiting.append(self._read())
-            except StopIteration:
-                if not available:
-                    raise
-                break
-            available += size_of(self._waiting[-1])
-        shapes = {str([leaf.shape[1:] for leaf in arrays_of(element)]) for element in self._waiting}
-        if len(shapes) > 1:
-            raise ValueError(
-                "`x` must give samples of one shape, since a pool gathers several batches: pad them, or use the "
-                f"ImportanceSampling callback. Received: shapes {' and '.join(sorted(shapes))}"
-            )
-        joined = map_arrays(lambda *leaves: np.concatenate(leaves), *self._waiting)
-        self._waiting = [take(joined, slice(count, None))] if available > count else []
-        indices, batch = take(joined, slice(count))
-        return batch, indices
+    def next(self):
+        """Takes what comes next."""
+        found, self._next = self.peek(), None
+        return found
 
     def close(self):
-        """Ends the reading, so that no thread goes on; what repeats begins again when it is read again."""
-        if self._iterator is not None and not isinstance(self.batches, Iterator):
+        """Ends the reading, so that no thread goes on. Returns whether it begins again; a generator goes on where it is."""
+        if isinstance(self.batches, Iterator):
+            return False
+        if self._iterator is not None:
             self._iterator.close()
-            self._iterator, self._waiting = None, []
+        self._begin()
+        return True
+
+    def _begin(self):
+        self._iterator = self._next = None
+        self._read_so_far = End(0, 0)  # of this pass
 
     def _read(self):
-        """The next `(indices, (x, y, sample_weight))`, with None for what is not there."""
         if self._iterator is None:
             self._iterator = self._passes()
-        element = next(self._iterator)
+        element = next(self._iterator, _END)
+        if element is _END:
+            end, self._read_so_far = self._read_so_far, End(0, 0)
+            return end
         if self.indexed and not (isinstance(element, (tuple, list)) and len(element) == 2):
             raise ValueError(f"`x` must give batches (indices, (x, y)) where it is Indexed. Received: a {type(element).__name__}")
         indices, batch = element if self.indexed else (None, element)
         batch = map_arrays(lambda leaf: standardized(as_array(leaf)), keras.utils.unpack_x_y_sample_weight(batch))
         batch = self._change(batch)
+        size = size_of(batch)
         if self.indexed:
-            indices = checked_indices(np.asarray(indices), size_of(batch), "batches (indices, (x, y)) where it is Indexed")
+            indices = checked_indices(np.asarray(indices), size, "batches (indices, (x, y)) where it is Indexed")
+        self._read_so_far = End(self._read_so_far.batches + 1, self._read_so_far.samples + size)
         return indices, batch
 
 
@@ -168,21 +153,16 @@ def num_batches(batches):
     return len(batches) if hasattr(batches, "__len__") else None
 
 
-def _endless(batches, shuffle, rng):
-    if isinstance(batches, tf.data.Dataset):
-        yield from batches.repeat().as_numpy_iterator()
-    elif isinstance(batches, keras.utils.PyDataset):
+def _passes(batches, shuffle, rng):
+    """Batch after batch, and `_END` after each pass; after a generator nothing but that."""
+    if isinstance(batches, keras.utils.PyDataset):
         yield from _pydataset(batches, shuffle, rng)
     elif isinstance(batches, Iterator):
         yield from batches
     else:
         while True:
-            found = False
-            for batch in batches:
-                found = True
-                yield batch
-            if not found:
-                return
+            yield from batches.as_numpy_iterator() if isinstance(batches, tf.data.Dataset) else batches
+            yield _END
 
 
 def _pydataset(batches, shuffle, rng):
@@ -198,6 +178,7 @@ def _pydataset(batches, shuffle, rng):
             else:
                 yield from (item_of(batches, int(i)) for i in order)
             batches.on_epoch_end()
+            yield _END
     finally:
         threads.shutdown(cancel_futures=True)
 

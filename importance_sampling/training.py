@@ -14,7 +14,7 @@ from importance_sampling.sampler import check_batch_size, check_pooling
 from importance_sampling.sampler_of import classes_of, sampler_of, sampler_of_batches
 from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
-from importance_sampling.streams import is_stream, num_batches
+from importance_sampling.streams import is_stream
 
 
 class ImportanceTraining:
@@ -137,7 +137,8 @@ class ImportanceTraining:
             class_weight: dictionary from class id to weight; may be combined with `sample_weight`.
             sample_weight: the user's own weights, `(N,)` or more. A sample's loss counts times its weight, when it is
                 drawn as when it is trained on.
-            steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`, or the number of batches.
+            steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`; of batches, as many as there
+                are, also where only reading to their end tells how many.
             epochs, verbose, callbacks, validation_split, validation_data, initial_epoch, validation_steps,
             validation_batch_size, validation_freq: as in `keras.Model.fit`.
 
@@ -159,8 +160,6 @@ class ImportanceTraining:
         data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
         if is_stream(x):
             refuse_with_batches(x, y, sample_weight, batch_size, validation_split)
-            if steps_per_epoch is None and num_batches(x) is None:  # before a generator is asked for its first batch
-                raise ValueError("`steps_per_epoch` must be given for batches without a known end. Received: steps_per_epoch=None")
             source = None
             make = lambda seed: sampler_of_batches(self.model, x, by_class(class_weight), shuffle, seed, **self._settings)  # noqa: E731
         else:

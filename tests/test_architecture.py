@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
     {"types", "version", "structures"},  # 0
     {"smoothing", "reweighting", "drawing", "pools", "history", "labels", "sources", "streams", "mapping", "replicas", "carrying"},
-    {"trials"},
+    {"trials", "windows"},
     {"losses", "inputs"},
     {"looking", "verdicts", "metrics"},
     {"probe"},
