@@ -18,6 +18,7 @@ class StreamSampler(Chooser):
         importance: one that needs no history of single samples.
         presample: B, the candidates of each draw.
         whole_batches: whether uniform importance takes batches as they come, of any size, or always as many samples.
+        apart: None, or an `Apart` for the classes that the loss ignores.
         k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
 
     `get_state` has what was learnt and the random generator, not the place in the stream.
@@ -26,7 +27,7 @@ class StreamSampler(Chooser):
         ValueError: the importance needs to know a sample when it comes again.
     """
 
-    def __init__(self, stream, importance, presample=None, whole_batches=True, **settings):
+    def __init__(self, stream, importance, presample=None, whole_batches=True, apart=None, **settings):
         super().__init__(importance, **settings)
         check_pooling(presample, None)
         check_indexed(self.importance, stream.indexed)
@@ -34,7 +35,8 @@ class StreamSampler(Chooser):
         self._whole_batches = whole_batches
         self.stream = stream
         self._seen = 0
-        self.build(stream.size, stream.classes)
+        self._apart = apart
+        self.build(stream.size, apart.more(stream.classes) if apart else stream.classes)
 
     def check_batch_size(self, batch_size):
         """Refuses a batch size above the presample.
@@ -76,7 +78,7 @@ class StreamSampler(Chooser):
         size = size_of(batch)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices
         self._seen += size
-        return self.choose(pool_of(batch, self.labelled, indices), batch_size)
+        return self.choose(pool_of(batch, self.labelled, indices, self._apart), batch_size)
 
 
 def check_indexed(importance, indexed):
@@ -93,7 +95,7 @@ def check_indexed(importance, indexed):
         )
 
 
-def pool_of(batch, labelled, indices):
+def pool_of(batch, labelled, indices, apart=None):
     """A pool of samples that are in memory already, `(x, y, sample_weight)`, whose targets are class ids if `labelled`."""
-    labels = class_ids(batch[1])[0] if labelled else None
+    labels = class_ids(apart(batch[1]) if apart else batch[1])[0] if labelled else None
     return Pool(indices, labels, read=lambda positions: take(batch, positions))
