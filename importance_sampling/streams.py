@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.structures import arrays_of, as_array, item_of, map_arrays, size_of, standardized, take
+from importance_sampling.arrays import as_array, is_array, standardized
+from importance_sampling.structures import arrays_of, check_weights, item_of, map_arrays, size_of, take, without_gaps
 
 
 class Indexed:
@@ -127,11 +128,24 @@ class BatchStream:
         if self.indexed and not (isinstance(element, (tuple, list)) and len(element) == 2):
             raise ValueError(f"`x` must give batches (indices, (x, y)) where it is Indexed. Received: a {type(element).__name__}")
         indices, batch = element if self.indexed else (None, element)
-        batch = map_arrays(lambda leaf: standardized(as_array(leaf)), keras.utils.unpack_x_y_sample_weight(batch))
-        batch = self._change(batch)
+        batch = self._change(dense_batch(batch))
         if self.indexed:
             indices = checked_indices(np.asarray(indices), size_of(batch), "batches (indices, (x, y)) where it is Indexed")
         return indices, batch
+
+
+def dense_batch(batch):
+    """What gives a batch as Keras takes it, as dense arrays: `(x, y, sample_weight)`, with None for what is not there.
+
+    Raises:
+        ValueError: a part is no array of numbers or text, or the weights do not go with the targets.
+    """
+    x, y, own = (
+        map_arrays(lambda leaf: standardized(as_array(leaf, name)), part)  # noqa: B023
+        for name, part in zip(("x", "y", "sample_weight"), keras.utils.unpack_x_y_sample_weight(batch))
+    )
+    check_weights(y, own)
+    return x, y, without_gaps(own, size_of(x))
 
 
 def checked_indices(indices, count, form):
@@ -153,7 +167,7 @@ def is_stream(x):
     """Whether data come in batches, as Keras takes them, rather than as arrays or single samples."""
     if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset, Indexed, Iterator)):
         return True
-    return hasattr(type(x), "__iter__") and not any(hasattr(type(x), name) for name in ("__getitem__", "__array__"))
+    return hasattr(type(x), "__iter__") and not hasattr(type(x), "__getitem__") and not is_array(x)
 
 
 def num_batches(batches):
@@ -165,7 +179,10 @@ def num_batches(batches):
     if isinstance(batches, tf.data.Dataset):
         cardinality = int(batches.cardinality())
         return cardinality if cardinality >= 0 else None
-    return len(batches) if hasattr(batches, "__len__") else None
+    try:
+        return len(batches)
+    except TypeError:  # also of a loader over data that come one after another
+        return None
 
 
 def _endless(batches, shuffle, rng):
