@@ -11,20 +11,23 @@ _NUMBERS = "biufc"
 _TEXT = "OSUT"
 
 
-def as_array(leaf, name="x"):
+def as_array(leaf, name="x", of_batch=False):
     """A dense array `(n, ...)` of what NumPy, pandas, TensorFlow or SciPy have. A memory map stays one.
 
-    A Series becomes `(n, 1)`, as in Keras. Text may be an array of objects, as TensorFlow gives it: the types of text of NumPy
-    drop zeros at the end of bytes.
+    A Series becomes `(n, 1)`, but stays `(n,)` in a batch that is made by the user: both as in Keras. Text may be an
+    array of objects, as TensorFlow gives it: the types of text of NumPy drop zeros at the end of bytes.
 
     Args:
         leaf: the array.
         name: of the argument it was given by, for the error.
+        of_batch: whether it is a part of a batch.
 
     Raises:
         ValueError: it is no array with the samples along its first axis, or neither numbers nor text.
     """
     array = _converted(leaf, name)
+    if of_batch and _is_pandas(leaf) and not hasattr(leaf, "columns"):
+        array = array[:, 0]
     if array.ndim == 0:
         raise ValueError(
             f"`{name}` must be an array with the samples along its first axis, or a nested structure of such arrays. "

@@ -141,7 +141,7 @@ def dense_batch(batch):
         ValueError: a part is no array of numbers or text, or the weights do not go with the targets.
     """
     x, y, own = (
-        map_arrays(lambda leaf: standardized(as_array(leaf, name)), part)  # noqa: B023
+        map_arrays(lambda leaf: standardized(as_array(leaf, name, of_batch=True)), part)  # noqa: B023
         for name, part in zip(("x", "y", "sample_weight"), keras.utils.unpack_x_y_sample_weight(batch))
     )
     check_weights(y, own)
