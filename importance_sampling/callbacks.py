@@ -4,15 +4,17 @@ import keras
 import numpy as np
 
 from importance_sampling import importance as importances
+from importance_sampling.arrays import of_fit
 from importance_sampling.chooser import Chooser
 from importance_sampling.engine import Engine
 from importance_sampling.inputs import check_targets
+from importance_sampling.labels import Apart
 from importance_sampling.replicas import local_batch
 from importance_sampling.sampler import check_batch_size
 from importance_sampling.steps import TrainStep
 from importance_sampling.stream_sampler import pool_of
 from importance_sampling.streams import checked_indices
-from importance_sampling.structures import size_of, take
+from importance_sampling.structures import map_arrays, size_of, take, without_gaps
 
 
 class ImportanceSampling(Engine):
@@ -86,6 +88,7 @@ class ImportanceSampling(Engine):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
+        self._apart = Apart(self.model, self._classes)
         if self._chooser is None or self._model_of_step is not self.model:
             importance = importances.resolve(self._importance, self.model)
             if importance.uses_indices and self._size is None:
@@ -94,15 +97,16 @@ class ImportanceSampling(Engine):
                     f"importance={type(importance).__name__}"
                 )
             self._chooser = Chooser(importance, **self._settings)
-            self._chooser.build(self._size, self._classes)
+            self._chooser.build(self._size, self._apart.more(self._classes))
             self._step = TrainStep(self.model, gnorm=importance.of == "gnorm", weighted=importance.of is not None)
             self._model_of_step = self.model
         self._prepared = False
 
     def _draw(self, iterator):
         batch = keras.utils.unpack_x_y_sample_weight(next(iterator))
-        x, y, own = local_batch(self.model.distribute_strategy, batch)
+        x, y, own = local_batch(self.model.distribute_strategy, map_arrays(of_fit, batch))
         found = size_of(x)
+        own = without_gaps(own, found)
         indices = np.arange(self._seen, self._seen + found)
         self._seen += found
         if self._size is not None:
@@ -118,7 +122,7 @@ class ImportanceSampling(Engine):
         if found < self._batch_size and found % self._replicas:  # the last batch: some samples twice, so that it can be shared
             repeated = np.resize(np.arange(found), found + self._replicas - found % self._replicas)
             (x, y, own), indices = take((x, y, own), repeated), indices[repeated]
-        return self._chooser.choose(pool_of((x, y, own), self._chooser.labelled, indices), self._batch_size)
+        return self._chooser.choose(pool_of((x, y, own), self._chooser.labelled, indices, self._apart), self._batch_size)
 
 
 def with_indices(dataset):

@@ -1,8 +1,10 @@
 """The class ids in the targets of a data set."""
 
+import keras
 import numpy as np
 
-_WITHOUT_CLASSES = "without classes there are importance='oracle' and importance='approx'"
+_WITHOUT_CLASSES = "importance='oracle' and importance=LSTM(classes=0) do without"
+_UNKNOWN = 1000  # stands for the number of classes where nothing tells it: more are rare, and a class that is shared does no harm
 
 
 def class_ids(targets):
@@ -40,7 +42,7 @@ def class_ids(targets):
     if not np.all(np.isfinite(ids)):
         raise ValueError(f"{rule}. Received: y={ids[~np.isfinite(ids)][0]}")
     if ids.min() < 0:
-        raise ValueError(f"{rule}, counted from 0. Received: y={ids.min()}")
+        raise ValueError(f"{rule}, counted from 0; one that does not count is `ignore_class` of the loss. Received: y={ids.min()}")
     return ids.astype(np.int64), None
 
 
@@ -66,7 +68,7 @@ def classes_for(targets, outputs):
     Raises:
         ValueError: the model has several outputs, for which whole numbers are class ids, and one is out of range.
     """
-    limit = outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None
+    limit = _limit(outputs)
     found = class_ids_if_any(targets)
     if found is None:
         if limit and limit > 1 and isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind == "i":
@@ -83,3 +85,59 @@ def classes_for(targets, outputs):
             f"({_WITHOUT_CLASSES}). Received: y={ids.max()}"
         )
     return None
+
+
+def ignored_classes(model):
+    """The ids that a model's losses leave out: the `ignore_class` of `SparseCategoricalCrossentropy`, or of its function in a
+    `functools.partial`."""
+    found = (
+        getattr(loss, "keywords", {}).get("ignore_class", getattr(loss, "ignore_class", None))
+        for loss in keras.tree.flatten(model.loss)
+    )
+    return {int(one) for one in found if one is not None}
+
+
+class Apart:
+    """Gives samples of an ignored class, such as -1 or 255, a class of their own: an importance counts classes from 0.
+
+    An ignored class among those of the model is one already.
+
+    Args:
+        model: a compiled `keras.Model`.
+        classes: their number, None where the model's outputs are to tell it.
+
+    Attributes:
+        ignored: the ids it concerns.
+    """
+
+    def __init__(self, model, classes=None):
+        limit = classes or _limit(getattr(model, "outputs", None) or [])
+        self._own = limit if limit and limit > 1 else _UNKNOWN
+        self.ignored = {one for one in ignored_classes(model) if not 0 <= one < self._own}
+
+    def __call__(self, targets):
+        """Class ids, `(n,)` or `(n, 1)`, with the ignored ones as one more class; other targets as they are."""
+        ignored = self._found(targets)
+        if ignored is None or not ignored.any():
+            return targets
+        return np.where(ignored, self._own, targets.astype(np.int64 if targets.dtype.kind in "iu" else targets.dtype))
+
+    def without(self, targets):
+        """The same targets without the samples of ignored classes; a single class where no other is left."""
+        ignored = self._found(targets)
+        if ignored is None:
+            return targets
+        return np.zeros(1, np.int64) if ignored.all() else targets[~ignored.reshape(len(targets))]
+
+    def more(self, classes):
+        """The number of classes with that of the ignored."""
+        return classes + 1 if classes and self.ignored else classes
+
+    def _found(self, targets):
+        ids = isinstance(targets, np.ndarray) and targets.dtype.kind in "iuf" and targets.size == len(targets)
+        return np.isin(targets, list(self.ignored)) if ids and self.ignored else None
+
+
+def _limit(outputs):
+    """The length of the rows of a single output, None where there is no such output."""
+    return outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from importance_sampling import importance as importances
-from importance_sampling.labels import classes_for
+from importance_sampling.labels import Apart, classes_for
 from importance_sampling.sampler import ImportanceSampler
 from importance_sampling.stream_sampler import StreamSampler, check_indexed
 from importance_sampling.streams import BatchStream, Indexed
@@ -20,14 +20,20 @@ def sampler_of(model, source, shuffle, seed, importance, pools, **settings):
     importance = importances.resolve(importance, model)
     classes = classes_of(model, importance, source)
     pools = pools if shuffle else "sequential"
-    return ImportanceSampler(source, importance, pools=pools, classes=classes, seed=seed, **settings)
+    return ImportanceSampler(labelled(model, source), importance, pools=pools, classes=classes, seed=seed, **settings)
+
+
+def labelled(model, source):
+    """The source for a sampler, which takes the class ids from its targets: a class that the loss ignores is one more."""
+    apart = Apart(model)
+    return _Labelled(source, apart) if apart.ignored else source
 
 
 def classes_of(model, importance, source):
     """The number of classes as far as the model tells it, else None."""
     if not importance.uses_labels or source.targets is None:
         return None
-    return classes_for(source.targets, getattr(model, "outputs", None) or [])
+    return classes_for(Apart(model).without(source.targets), getattr(model, "outputs", None) or [])
 
 
 def sampler_of_batches(model, batches, change, shuffle, seed, importance, pools, **settings):
@@ -43,4 +49,21 @@ def sampler_of_batches(model, batches, change, shuffle, seed, importance, pools,
     order, choice = seed.spawn(2)
     stream = BatchStream(batches, shuffle, np.random.default_rng(order), change)
     replicas = model.distribute_strategy.num_replicas_in_sync
-    return StreamSampler(stream, importance, seed=choice, replicas=replicas, **settings)
+    return StreamSampler(stream, importance, seed=choice, replicas=replicas, apart=Apart(model, stream.classes), **settings)
+
+
+class _Labelled:
+    """A source whose targets are for telling classes apart; what is read is as it was."""
+
+    def __init__(self, source, apart):
+        self._source, self._apart = source, apart
+
+    @property
+    def targets(self):
+        return self._apart(self._source.targets)
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, indices):
+        return self._source[indices]

@@ -4,18 +4,18 @@ Only the samples that are asked for are ever read: `source[indices]` is the one 
 """
 
 import h5py
-import keras
 import numpy as np
 
-from importance_sampling.structures import arrays_of, as_array, as_scalar, item_of, map_arrays, rows, standardized, take
+from importance_sampling.arrays import as_array, as_scalar, sparse_rows, standardized
+from importance_sampling.structures import arrays_of, check_weights, item_of, map_arrays, rows, take, without_gaps
 from importance_sampling.types import Source
 
 
 class ArraySource:
     """Arrays as a source. Floats become Keras's `floatx` when they are read, as in `model.fit`.
 
-    NumPy arrays, memory maps and HDF5 data sets stay where they are; tensors, pandas objects and whatever else NumPy makes an
-    array of are converted once.
+    NumPy arrays, memory maps and HDF5 data sets stay where they are, and sparse arrays of SciPy or TensorFlow stay sparse: their
+    rows are made dense when they are read. Tensors, pandas objects and whatever else NumPy makes an array of are converted once.
 
     Args:
         x: inputs; an array `(N, ...)` or a nested structure (tuple, list, dict) of such arrays.
@@ -37,7 +37,10 @@ class ArraySource:
     """
 
     def __init__(self, x, y, sample_weight=None):
-        self._parts = (map_arrays(_as_array, x), map_arrays(_as_array, y), map_arrays(_as_weights, sample_weight))
+        check_weights(y, sample_weight)
+        parts = {"x": x, "y": y, "sample_weight": sample_weight}
+        x, y, own = (stored(part, name) for name, part in parts.items())
+        self._parts = (x, y, map_arrays(lambda leaf: leaf[:].astype(np.float32, copy=False), own))
         lengths = {name: _lengths(part) for name, part in zip(("x", "y", "sample_weight"), self._parts) if _lengths(part)}
         distinct = sorted({n for found in lengths.values() for n in found})
         if len(distinct) > 1:
@@ -46,8 +49,7 @@ class ArraySource:
         if not distinct or distinct[0] == 0:
             raise ValueError("`x` must have at least one sample. Received: empty data")
         self._size = distinct[0]
-        if sample_weight is not None:
-            self._parts = (*self._parts[:2], keras.tree.map_structure(self._or_ones, self._parts[2]))
+        self._parts = (*self._parts[:2], without_gaps(self._parts[2], self._size))
 
     @property
     def targets(self):
@@ -60,9 +62,6 @@ class ArraySource:
     def __getitem__(self, indices):
         """Reads some samples: `(x, y, sample_weight)`, each with the n samples of `indices` along its first axis."""
         return map_arrays(lambda leaf: standardized(_read(leaf, indices)), self._parts)
-
-    def _or_ones(self, weights):
-        return np.ones(self._size, np.float32) if weights is None else weights
 
 
 class ItemSource:
@@ -193,14 +192,21 @@ def _kind(item):
     return f"a dictionary of {', '.join(map(str, item))}" if isinstance(item, dict) else f"a {type(item).__name__}"
 
 
-def _as_array(leaf):
-    """What reads by index without loading stays as it is."""
-    return leaf if isinstance(leaf, h5py.Dataset) and leaf.ndim else as_array(leaf)
+def stored(structure, name):
+    """The arrays of a structure, `name`, where they are: what reads by index without loading, or sparse, stays as it is."""
+
+    def one(leaf):
+        if isinstance(leaf, h5py.Dataset) and leaf.ndim:
+            return leaf
+        sparse = sparse_rows(leaf)
+        return as_array(leaf, name) if sparse is None else sparse
+
+    return map_arrays(one, structure)
 
 
 def _read(leaf, indices):
     """Some samples of one array. HDF5 reads only rising indices without repetition."""
-    if isinstance(leaf, np.ndarray):
+    if not isinstance(leaf, h5py.Dataset):
         return leaf[indices]
     rising, position = np.unique(indices, return_inverse=True)
     return leaf[rising][position]
@@ -208,7 +214,3 @@ def _read(leaf, indices):
 
 def _lengths(part):
     return sorted({len(leaf) for leaf in arrays_of(part)})
-
-
-def _as_weights(leaf):
-    return _as_array(leaf)[:].astype(np.float32, copy=False)

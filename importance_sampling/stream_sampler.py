@@ -23,6 +23,7 @@ class StreamSampler(Chooser):
         importance: one that needs no history of single samples.
         presample: B, the candidates of each draw; more where the batches do not add up to it, fewer where the data have fewer.
         replicas: how many devices share a batch evenly.
+        apart: None, or an `Apart` for the classes that the loss ignores.
         k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
 
     `get_state` has what was learnt and the random generator, not the place in the stream.
@@ -31,7 +32,7 @@ class StreamSampler(Chooser):
         ValueError: the importance needs to know a sample when it comes again.
     """
 
-    def __init__(self, stream, importance, presample=None, replicas=1, **settings):
+    def __init__(self, stream, importance, presample=None, replicas=1, apart=None, **settings):
         super().__init__(importance, **settings)
         check_pooling(presample, None)
         check_indexed(self.importance, stream.indexed)
@@ -39,8 +40,9 @@ class StreamSampler(Chooser):
         self._replicas = replicas
         self.stream = stream
         self._seen = 0
+        self._apart = apart
         self._to_the_end = False
-        self.build(stream.size, stream.classes)
+        self.build(stream.size, apart.more(stream.classes) if apart else stream.classes)
         chooses = self.importance.of is not None
         self._window = Window(stream, pool_size(presample, stream.batch_size) if chooses else 0, self._part_of)
 
@@ -93,7 +95,7 @@ class StreamSampler(Chooser):
         size = size_of(batch)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices
         self._seen += size
-        return Part(batch, indices, class_ids(batch[1])[0] if self.labelled else None)
+        return Part(batch, indices, labels_of(batch, self.labelled, self._apart))
 
 
 def shared(pool, replicas):
@@ -122,7 +124,11 @@ def check_indexed(importance, indexed):
         )
 
 
-def pool_of(batch, labelled, indices):
+def pool_of(batch, labelled, indices, apart=None):
     """A pool of samples that are in memory already, `(x, y, sample_weight)`, whose targets are class ids if `labelled`."""
-    labels = class_ids(batch[1])[0] if labelled else None
-    return Pool(indices, labels, read=lambda positions: take(batch, positions))
+    return Pool(indices, labels_of(batch, labelled, apart), read=lambda positions: take(batch, positions))
+
+
+def labels_of(batch, labelled, apart=None):
+    """The class ids of a batch `(x, y, sample_weight)`, `(b,)`, or None."""
+    return class_ids(apart(batch[1]) if apart else batch[1])[0] if labelled else None

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.structures import as_array, item_of, map_arrays, size_of, standardized
+from importance_sampling.arrays import as_array, is_array, standardized
+from importance_sampling.structures import check_weights, item_of, map_arrays, size_of, without_gaps
 
 NO_BATCH = "`x` must have at least one batch. Received: one that is empty, or has come to its end"
 _END = object()  # of a pass
@@ -110,13 +111,26 @@ class BatchStream:
         if self.indexed and not (isinstance(element, (tuple, list)) and len(element) == 2):
             raise ValueError(f"`x` must give batches (indices, (x, y)) where it is Indexed. Received: a {type(element).__name__}")
         indices, batch = element if self.indexed else (None, element)
-        batch = map_arrays(lambda leaf: standardized(as_array(leaf)), keras.utils.unpack_x_y_sample_weight(batch))
-        batch = self._change(batch)
+        batch = self._change(dense_batch(batch))
         size = size_of(batch)
         if self.indexed:
             indices = checked_indices(np.asarray(indices), size, "batches (indices, (x, y)) where it is Indexed")
         self._read_so_far = End(self._read_so_far.batches + 1, self._read_so_far.samples + size)
         return indices, batch
+
+
+def dense_batch(batch):
+    """What gives a batch as Keras takes it, as dense arrays: `(x, y, sample_weight)`, with None for what is not there.
+
+    Raises:
+        ValueError: a part is no array of numbers or text, or the weights do not go with the targets.
+    """
+    x, y, own = (
+        map_arrays(lambda leaf: standardized(as_array(leaf, name, of_batch=True)), part)  # noqa: B023
+        for name, part in zip(("x", "y", "sample_weight"), keras.utils.unpack_x_y_sample_weight(batch))
+    )
+    check_weights(y, own)
+    return x, y, without_gaps(own, size_of(x))
 
 
 def checked_indices(indices, count, form):
@@ -138,7 +152,7 @@ def is_stream(x):
     """Whether data come in batches, as Keras takes them, rather than as arrays or single samples."""
     if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset, Indexed, Iterator)):
         return True
-    return hasattr(type(x), "__iter__") and not any(hasattr(type(x), name) for name in ("__getitem__", "__array__"))
+    return hasattr(type(x), "__iter__") and not hasattr(type(x), "__getitem__") and not is_array(x)
 
 
 def num_batches(batches):
@@ -150,7 +164,10 @@ def num_batches(batches):
     if isinstance(batches, tf.data.Dataset):
         cardinality = int(batches.cardinality())
         return cardinality if cardinality >= 0 else None
-    return len(batches) if hasattr(batches, "__len__") else None
+    try:
+        return len(batches)
+    except TypeError:  # also of a loader over data that come one after another
+        return None
 
 
 def _passes(batches, shuffle, rng):

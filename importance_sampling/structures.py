@@ -33,33 +33,40 @@ def item_of(items, i):
         raise
 
 
-def as_array(leaf):
-    """What NumPy makes of a tensor, a pandas object and the like. Text may be an array of objects, as TensorFlow gives it: the
-    types of text of NumPy drop zeros at the end of bytes.
+def check_weights(y, sample_weight):
+    """Refuses weights that are not given for each output.
 
     Raises:
-        ValueError: it is no dense array with the samples along its first axis.
+        ValueError: they are a structure other than that of the targets.
     """
-    array = leaf if isinstance(leaf, np.ndarray) else np.asarray(leaf)  # a memory map stays one
-    text = array.dtype == object and all(isinstance(one, (str, bytes)) for one in array.flat)
-    if array.ndim == 0 or (array.dtype == object and not text):
+    if keras.tree.is_nested(y) and keras.tree.is_nested(sample_weight) and not _alike(y, sample_weight):
         raise ValueError(
-            "`x`, `y` and `sample_weight` must be dense arrays with the samples along their first axis, or nested structures of "
-            f"them. Received: {type(leaf).__name__}"
+            "`sample_weight` must be one array for all outputs, or have one array, or None, for each output in `y`. "
+            f"Received: sample_weight of {_outline(sample_weight)} for y of {_outline(y)}"
         )
-    return array
 
 
-def as_scalar(leaf):
-    """One number, text or array of a sample as an array, which may have no dimensions."""
-    return np.array(leaf, object) if isinstance(leaf, (str, bytes)) else np.asarray(leaf)
-
-
-def standardized(array):
-    """Floats as Keras's `floatx`, as `model.fit` has them."""
-    return array.astype(keras.config.floatx(), copy=False) if array.dtype.kind == "f" else array
+def without_gaps(sample_weight, size):
+    """Weights in which each None of a structure has become ones, `(size,)`; None alone stays."""
+    if sample_weight is None:
+        return None
+    return keras.tree.map_structure(lambda leaf: np.ones(size, np.float32) if leaf is None else leaf, sample_weight)
 
 
 def rows(values, rank):
     """One number for each sample, `(n,)`, in a shape that multiplies arrays of `rank` dimensions: `(n, 1, ...)`."""
     return np.reshape(values, (-1, *[1] * (rank - 1)))
+
+
+def _alike(structure, other):
+    """Whether two structures have the same places; a list is as good as a tuple."""
+    if isinstance(structure, dict) and isinstance(other, dict):
+        return structure.keys() == other.keys() and all(_alike(structure[name], other[name]) for name in structure)
+    if isinstance(structure, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(structure) == len(other) and all(map(_alike, structure, other))
+    return not keras.tree.is_nested(other)
+
+
+def _outline(structure):
+    """The names or the number of the parts, for an error."""
+    return ", ".join(map(repr, structure)) if isinstance(structure, dict) else f"{len(structure)} arrays"

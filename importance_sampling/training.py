@@ -8,10 +8,10 @@ from importance_sampling import smoothing as smoothings
 from importance_sampling.chooser import check_settings
 from importance_sampling.dataset import ordered_dataset
 from importance_sampling.engine import DrawingEngine, Engine, joined
-from importance_sampling.inputs import by_class, refuse_with_batches, source_of, weighted_by_class
+from importance_sampling.inputs import by_class, checked_class_weight, refuse_with_batches, source_of, weighted_by_class
 from importance_sampling.replicas import check_divisible, replicas_of
 from importance_sampling.sampler import check_batch_size, check_pooling
-from importance_sampling.sampler_of import classes_of, sampler_of, sampler_of_batches
+from importance_sampling.sampler_of import classes_of, labelled, sampler_of, sampler_of_batches
 from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
 from importance_sampling.streams import is_stream
@@ -127,12 +127,12 @@ class ImportanceTraining:
         samples are drawn more often, training accuracy reads lower than it is on the whole data.
 
         Args:
-            x: inputs: an array `(N, ...)` in memory or on disk (NumPy, memory map, HDF5, tensor, pandas), a nested structure of
+            x: inputs: an array `(N, ...)` in memory or on disk (NumPy, SciPy, pandas, tensor, HDF5), a nested structure of
                 them, an object that gives one sample at a time by `__len__` and `__getitem__`, or an `ArraySource` or `ItemSource`
                 of these. Or batches with their targets: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a loader or a generator,
                 which "oracle", "gnorm", "pcg" and "uniform" choose from; `Indexed` batches serve "approx" too.
             y: targets, likewise; None where `x` gives them.
-            batch_size: b; 32 by default, and that of the batches where `x` gives batches. It must not exceed the presample.
+            batch_size: b; 32 by default. It must not exceed the presample. Where `x` gives batches theirs counts, as in Keras.
             shuffle: False takes the candidates in the order of the data.
             class_weight: dictionary from class id to weight; may be combined with `sample_weight`.
             sample_weight: the user's own weights, `(N,)` or more. A sample's loss counts times its weight, when it is
@@ -156,10 +156,10 @@ class ImportanceTraining:
         if steps_per_epoch is not None and steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
         validation_split = 0.0 if validation_data is not None else validation_split
-        class_weight = None if class_weight is None else dict(class_weight)
+        class_weight = checked_class_weight(class_weight)
         data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
         if is_stream(x):
-            refuse_with_batches(x, y, sample_weight, batch_size, validation_split)
+            refuse_with_batches(x, y, sample_weight, validation_split)
             source = None
             make = lambda seed: sampler_of_batches(self.model, x, by_class(class_weight), shuffle, seed, **self._settings)  # noqa: E731
         else:
@@ -169,7 +169,7 @@ class ImportanceTraining:
                 validation_data = ordered_dataset(held_out, validation_batch_size or batch_size or 32)
             source = weighted_by_class(source, class_weight)
             make = lambda seed: sampler_of(self.model, source, shuffle, seed, **self._settings)  # noqa: E731
-        known = self.sampler, self._data, self._restored, self._fits
+        known, given = (self.sampler, self._data, self._restored, self._fits), batch_size
         batch_size, steps = self._prepare(data, source, make, batch_size, steps_per_epoch, replicas)
 
         engine = DrawingEngine(self._step, self.sampler, batch_size, steps, **self._hooks)
@@ -187,8 +187,8 @@ class ImportanceTraining:
                     initial_epoch=initial_epoch,
                     steps_per_epoch=steps,
                     validation_steps=validation_steps,
-                    # batches have their own size; Keras wants none with them
-                    validation_batch_size=validation_batch_size or (None if is_stream(x) else batch_size),
+                    # beside batches, which have their own size, the one given is that of validation, as in Keras
+                    validation_batch_size=validation_batch_size or (given if is_stream(x) else batch_size),
                     validation_freq=validation_freq,
                 )
         except BaseException:
@@ -224,7 +224,8 @@ class ImportanceTraining:
         """Keeps the sampler if the data are those of the last `fit`, else makes one. Returns batch size and steps of an epoch."""
         kept = self._data is not None and self._restored is None and _same(data, self._data)
         if kept and source is not None:  # whose values may have changed
-            classes = self.sampler.read_from(source, classes_of(self.model, self.sampler.importance, source))
+            classes = classes_of(self.model, self.sampler.importance, source)
+            classes = self.sampler.read_from(labelled(self.model, source), classes)
             kept = classes == self.sampler.classes
         sampler = self.sampler if kept else make(np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
         batch_size = sampler.batch_size_of(batch_size)

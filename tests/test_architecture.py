@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
-    {"types", "version", "structures"},  # 0
+    {"types", "version", "structures", "arrays"},  # 0
     {"smoothing", "reweighting", "drawing", "pools", "history", "labels", "sources", "streams", "mapping", "replicas", "carrying"},
     {"trials", "windows"},
     {"losses", "inputs"},

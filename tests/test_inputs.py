@@ -325,7 +325,6 @@ X, Y = np.zeros((N, 2), np.float32), np.arange(N) % 3
         ),
         ("oracle", lambda: streams(X, Y)["tf.data"](), dict(y=Y), "`y` must come with the batches of `x`"),
         ("oracle", lambda: streams(X, Y)["PyDataset"](), dict(sample_weight=Y), "`sample_weight` must come with the batches"),
-        ("oracle", lambda: streams(X, Y)["PyDataset"](), dict(batch_size=5), "`batch_size` must not be given: `x`, a Batches"),
         ("oracle", lambda: streams(X, Y)["tf.data"](), dict(validation_split=0.1), "`validation_split` needs arrays"),
         ("oracle", lambda: iter([]), dict(steps_per_epoch=1), "`x` must have at least one batch. Received: one that is empty"),
         ("oracle", lambda: streams(X, Y)["tf.data"]().take(0), {}, "`x` must have at least one batch. Received: one that is empty"),

@@ -359,7 +359,11 @@ def test_something_that_is_no_model_is_refused():
         ("approx", dict(x=X, y=Y + 1), r"`y` must be class ids in \[0, 3\), by the model's outputs, .* Received: y=3"),
         ("pcg", dict(x=X, y=np.ones((20, 3))), r"one-hot .* Received: y.shape=\(20, 3\), with rows that are not one-hot"),
         ("pcg", dict(x=X, y=np.zeros((20, 3, 2))), r"`y` must be class ids .* Received: y.shape=\(20, 3, 2\)"),
-        ("approx", dict(x=X, y=np.array(list("abcde") * 4)), "`y` must be numbers. Received: y.dtype=<U1"),
+        (
+            "approx",
+            dict(x=X, y=np.array(list("abcde") * 4)),
+            "`y` must be numbers; number the classes, .* Received: text, y.dtype=<U1",
+        ),
         ("pcg", dict(x=X, y=(Y, Y)), "`y` must be class ids .* Received: tuple"),
     ],
 )
