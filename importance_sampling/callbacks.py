@@ -118,6 +118,7 @@ class ImportanceSampling(Engine):
                 )
             check_targets(y)
             self._step.prepare(*self._example(take((x, y, own), slice(self._batch_size)))[:2])
+            self._check_finite((x, y, own), indices)
             self._prepared = True
         if found < self._batch_size and found % self._replicas:  # the last batch: some samples twice, so that it can be shared
             repeated = np.resize(np.arange(found), found + self._replicas - found % self._replicas)

@@ -19,10 +19,12 @@ import keras
 import numpy as np
 
 from importance_sampling.dataset import endless_dataset
+from importance_sampling.finite import not_finite
 from importance_sampling.importance import Oracle
 from importance_sampling.inputs import check_targets
 from importance_sampling.mapping import SampleMap
 from importance_sampling.replicas import check_divisible, replicas_of
+from importance_sampling.structures import size_of, take
 
 
 class Engine(keras.callbacks.Callback):
@@ -120,6 +122,13 @@ class Engine(keras.callbacks.Callback):
     def _mapped(self, batch, rng):
         return batch if self._map is None else self._map(batch, rng)
 
+    def _check_finite(self, batch, places):
+        """Refuses targets of a batch as it is read that are not finite and that the loss does not mask."""
+        rows = not_finite(batch[1])
+        if len(rows):
+            x, y, _ = self._mapped(take(batch, rows), np.random.default_rng(0))
+            self._step.check_finite(x, y, places[rows])
+
     def _example(self, batch):
         """A batch as the model will see it, before the first step.
 
@@ -143,15 +152,17 @@ class DrawingEngine(Engine):
         sampler: an `ImportanceSampler` or `StreamSampler`.
         batch_size: b.
         steps_per_epoch: updates in each epoch; None ends each where the sampler's draws run out, as Keras does at the end of data.
+        doubtful: `(n,)` ints, samples whose targets are not finite: a loss that masks them is to be shown one.
         map, on_step: see `Engine`.
     """
 
-    def __init__(self, step, sampler, batch_size, steps_per_epoch, map=None, on_step=None):
+    def __init__(self, step, sampler, batch_size, steps_per_epoch, doubtful=(), map=None, on_step=None):
         super().__init__(map, on_step)
         self._step = step
         self._chooser = sampler
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
+        self._doubtful = doubtful
 
     def dataset(self):
         """What `fit` iterates over: it takes the shapes of a batch from there, to build the model, and no batch at all.
@@ -161,13 +172,18 @@ class DrawingEngine(Engine):
         """
         first = self._chooser.example(self._batch_size)
         check_targets(first[1])
-        self._first = self._example(first)
+        self._first, self._given = self._example(first), first
         return endless_dataset(self._first)
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         x, y, _ = self._first
         self._step.prepare(x, y)
+        if len(self._doubtful):
+            self._check_finite(self._chooser.source[self._doubtful], self._doubtful)
+        else:
+            self._check_finite(self._given, np.arange(size_of(self._given)))
+        del self._given
 
     def on_epoch_begin(self, epoch, logs=None):
         self._left = math.inf if self._steps_per_epoch is None else self._steps_per_epoch

@@ -13,7 +13,7 @@ def source_of(x, y, sample_weight):
     """Data with random access as a source.
 
     Raises:
-        ValueError: the data are not of a kind that is taken, their parts do not fit each other, or targets are not finite.
+        ValueError: the data are not of a kind that is taken, their parts do not fit each other, or targets are no numbers.
     """
     if x is None:
         raise ValueError("`x` must be given. Received: x=None")
@@ -92,24 +92,16 @@ def _is_finite(weight):
 
 
 def check_targets(y):
-    """Refuses targets in memory that no loss can be computed for. What is on disk is not read for it.
+    """Refuses targets that no loss can be computed for.
 
     Raises:
-        ValueError: one is NaN or infinite, or no number.
+        ValueError: one is no number.
     """
     for leaf in arrays_of(y):
-        on_disk = isinstance(leaf, (np.memmap, h5py.Dataset, SparseRows))
-        array = leaf if on_disk else np.asarray(leaf)
+        array = leaf if isinstance(leaf, (np.memmap, h5py.Dataset, SparseRows)) else np.asarray(leaf)
         if array.dtype.kind in "USO":
             number = "number the classes, as by numpy.unique(y, return_inverse=True)[1]"
             raise ValueError(f"`y` must be numbers; {number}. Received: text, y.dtype={array.dtype}")
-        if array.dtype.kind != "f" or on_disk or np.all(np.isfinite(array)):
-            continue
-        place = np.argwhere(~np.isfinite(array))[0]
-        raise ValueError(
-            "`y` must be finite; a sample that should not count has a weight of 0 in `sample_weight`. "
-            f"Received: y={array[tuple(place)]} for sample {place[0]}"
-        )
 
 
 def refuse_with_batches(x, y, sample_weight, validation_split):

@@ -9,6 +9,7 @@ import inspect
 import keras
 import tensorflow as tf
 
+from importance_sampling.finite import check_finite
 from importance_sampling.losses import LossRecorder, forward, scaled, step_refused, unchanged
 from importance_sampling.metrics import metric_weights
 from importance_sampling.probe import fixed_batch_size, loss_form
@@ -43,6 +44,10 @@ class TrainStep:
         """
         self._step = self._compiled.get(x, y)
 
+    def check_finite(self, x, y, places):
+        """Refuses targets that are not finite and that the loss does not mask; see `check_finite`. After `prepare`."""
+        check_finite(self._model, self._form, x, y, places, fixed_batch_size(self._model))
+
     def __call__(self, x, y, sample_weight, alpha):
         """One update of the model.
 
@@ -57,7 +62,8 @@ class TrainStep:
         return self._step(x, y, sample_weight, alpha)
 
     def _build(self, x, y):
-        model, form = self._model, loss_form(self._model, x, y)
+        model = self._model
+        form = self._form = loss_form(model, x, y)
         recorder = LossRecorder(model, form.reduction, self._gnorm, form.divisor, form.shaped, form.of_samples)
         train_step = _own_step(model)
         metrics = metric_weights(model, x, y, fixed_batch_size(model)) if self._weighted else contextlib.nullcontext

@@ -8,6 +8,7 @@ from importance_sampling import smoothing as smoothings
 from importance_sampling.chooser import check_settings
 from importance_sampling.dataset import ordered_dataset
 from importance_sampling.engine import DrawingEngine, Engine, joined
+from importance_sampling.finite import not_finite
 from importance_sampling.inputs import by_class, checked_class_weight, refuse_with_batches, source_of, weighted_by_class
 from importance_sampling.replicas import check_divisible, replicas_of
 from importance_sampling.sampler import check_batch_size, check_pooling
@@ -160,7 +161,7 @@ class ImportanceTraining:
         data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
         if is_stream(x):
             refuse_with_batches(x, y, sample_weight, validation_split)
-            source = None
+            source, doubtful = None, ()
             make = lambda seed: sampler_of_batches(self.model, x, by_class(class_weight), shuffle, seed, **self._settings)  # noqa: E731
         else:
             source = source_of(x, y, sample_weight)
@@ -168,11 +169,13 @@ class ImportanceTraining:
                 source, held_out = split(source, validation_split)
                 validation_data = ordered_dataset(held_out, validation_batch_size or batch_size or 32)
             source = weighted_by_class(source, class_weight)
+            doubtful = not_finite(y)
+            doubtful = doubtful[doubtful < len(source)]
             make = lambda seed: sampler_of(self.model, source, shuffle, seed, **self._settings)  # noqa: E731
         known, given = (self.sampler, self._data, self._restored, self._fits), batch_size
         batch_size, steps = self._prepare(data, source, make, batch_size, steps_per_epoch, replicas)
 
-        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, **self._hooks)
+        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, doubtful, **self._hooks)
         engine.set_model(self.model)
         self.seconds = engine.seconds
         try:

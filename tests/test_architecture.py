@@ -11,7 +11,7 @@ TIERS = [
     {"smoothing", "reweighting", "drawing", "pools", "history", "labels", "sources", "streams", "mapping", "replicas", "carrying"},
     {"trials", "windows"},
     {"losses", "inputs"},
-    {"looking", "verdicts", "metrics"},
+    {"looking", "verdicts", "metrics", "finite"},
     {"probe"},
     {"steps"},
     {"importance.uniform", "importance.oracle", "importance.lstm", "importance.gaussian"},

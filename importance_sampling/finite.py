@@ -1,0 +1,62 @@
+"""Targets that are not finite, as where labels are missing: to be trained on where the loss masks them, else refused."""
+
+import h5py
+import numpy as np
+import tensorflow as tf
+
+from importance_sampling.arrays import SparseRows
+from importance_sampling.losses import compute_loss, forward, unchanged
+from importance_sampling.structures import arrays_of, map_arrays
+
+_SEVERAL = 8
+
+
+def not_finite(y):
+    """Some of the samples whose targets in memory are not finite, `(n,)` ints. What is on disk is not read for it."""
+    found = [np.empty(0, np.int64)]
+    for leaf in arrays_of(y):
+        if isinstance(leaf, (str, np.memmap, h5py.Dataset, SparseRows)):
+            continue
+        array = np.asarray(leaf)
+        if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+            found.append(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+    samples = np.unique(np.concatenate(found))
+    return samples[np.linspace(0, len(samples) - 1, min(_SEVERAL, len(samples))).astype(np.int64)]
+
+
+def check_finite(model, form, x, y, places, fixed=None):
+    """Refuses targets that are not finite where the loss, or its gradient by the output, is not either.
+
+    Args:
+        model: a compiled and built model.
+        form: its `LossForm`.
+        x, y: a batch.
+        places: `(b,)` ints, of its samples in the data, for the error.
+        fixed: the batch size of a model that takes no other.
+
+    Raises:
+        ValueError: the loss does not mask them.
+    """
+    rows = not_finite(y)
+    if not len(rows):
+        return
+    x, some = map_arrays(lambda a: tf.gather(a, np.resize(rows, fixed or len(rows))), (x, y))
+    with unchanged(model, form.states):
+        y_pred = forward(model, x)
+        outputs = [leaf for leaf in arrays_of(y_pred) if leaf.dtype.is_floating]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(outputs)
+            loss = compute_loss(model, x, some, y_pred, form.shaped(None, fixed or len(rows)))
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, outputs) if g is not None]
+    values = np.concatenate([np.ravel(np.asarray(leaf)[rows[0]]) for leaf in arrays_of(y) if np.asarray(leaf).dtype.kind == "f"])
+    received = f"Received: y={values[~np.isfinite(values)][0]} for sample {places[rows[0]]}"
+    if not np.isfinite(loss):
+        raise ValueError(
+            "`y` must be finite where the loss does not mask it; give a sample that should not count another target, and 0 in "
+            f"`sample_weight`. {received}"
+        )
+    if not all(np.all(np.isfinite(tf.cast(g, tf.float32))) for g in gradients):
+        raise ValueError(
+            "`y` must be finite where the gradient of the loss does not mask it: the loss is finite, its gradient is not. Replace the "
+            f"target before it is subtracted, as by y = ops.where(known, y, y_pred). {received}"
+        )
