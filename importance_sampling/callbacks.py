@@ -9,7 +9,7 @@ from importance_sampling.chooser import Chooser
 from importance_sampling.engine import Engine
 from importance_sampling.inputs import check_targets
 from importance_sampling.labels import Apart
-from importance_sampling.replicas import local_batch
+from importance_sampling.replicas import local_batch, out_of_scope
 from importance_sampling.sampler import check_batch_size
 from importance_sampling.steps import TrainStep
 from importance_sampling.stream_sampler import pool_of
@@ -97,7 +97,7 @@ class ImportanceSampling(Engine):
                     f"importance={type(importance).__name__}"
                 )
             self._chooser = Chooser(importance, **self._settings)
-            self._chooser.build(self._size, self._apart.more(self._classes))
+            out_of_scope(self._chooser.build, self._size, self._apart.more(self._classes))
             self._step = TrainStep(self.model, gnorm=importance.of == "gnorm", weighted=importance.of is not None)
             self._model_of_step = self.model
         self._prepared = False
@@ -117,13 +117,14 @@ class ImportanceSampling(Engine):
                     f"`batch_size` of ImportanceSampling must be at most that of fit. Received: {self._batch_size} of {found}"
                 )
             check_targets(y)
-            self._step.prepare(*self._example(take((x, y, own), slice(self._batch_size)))[:2])
+            out_of_scope(self._step.prepare, *self._example(take((x, y, own), slice(self._batch_size)))[:2])
             self._check_finite((x, y, own), indices)
             self._prepared = True
         if found < self._batch_size and found % self._replicas:  # the last batch: some samples twice, so that it can be shared
             repeated = np.resize(np.arange(found), found + self._replicas - found % self._replicas)
             (x, y, own), indices = take((x, y, own), repeated), indices[repeated]
-        return self._chooser.choose(pool_of((x, y, own), self._chooser.labelled, indices, self._apart), self._batch_size)
+        pool = pool_of((x, y, own), self._chooser.labelled, indices, self._apart)
+        return out_of_scope(self._chooser.choose, pool, self._batch_size)
 
 
 def with_indices(dataset):

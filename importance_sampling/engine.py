@@ -23,7 +23,7 @@ from importance_sampling.finite import not_finite
 from importance_sampling.importance import Oracle
 from importance_sampling.inputs import check_targets
 from importance_sampling.mapping import SampleMap
-from importance_sampling.replicas import check_divisible, replicas_of
+from importance_sampling.replicas import check_divisible, out_of_scope, replicas_of
 from importance_sampling.structures import size_of, take
 
 
@@ -111,7 +111,7 @@ class Engine(keras.callbacks.Callback):
         logs, per_sample = self._step(*batch, alpha)
         losses, gnorms = (_unweighted(values, draw) for values in per_sample)
         trained = time.perf_counter()
-        self._chooser.update(draw, losses, gnorms)
+        out_of_scope(self._chooser.update, draw, losses, gnorms)
         spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
         for name, duration in zip(self.seconds, spent):
             self.seconds[name] += duration
@@ -127,7 +127,7 @@ class Engine(keras.callbacks.Callback):
         rows = not_finite(batch[1])
         if len(rows):
             x, y, _ = self._mapped(take(batch, rows), np.random.default_rng(0))
-            self._step.check_finite(x, y, places[rows])
+            out_of_scope(self._step.check_finite, x, y, places[rows])
 
     def _example(self, batch):
         """A batch as the model will see it, before the first step.
@@ -178,7 +178,7 @@ class DrawingEngine(Engine):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         x, y, _ = self._first
-        self._step.prepare(x, y)
+        out_of_scope(self._step.prepare, x, y)
         if len(self._doubtful):
             self._check_finite(self._chooser.source[self._doubtful], self._doubtful)
         else:
@@ -199,7 +199,7 @@ class DrawingEngine(Engine):
 
     def _draw(self, iterator):
         self._left -= 1
-        return self._chooser.draw(self._batch_size)
+        return out_of_scope(self._chooser.draw, self._batch_size)
 
 
 class _Now:

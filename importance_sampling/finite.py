@@ -57,6 +57,6 @@ def check_finite(model, form, x, y, places, fixed=None):
         )
     if not all(np.all(np.isfinite(tf.cast(g, tf.float32))) for g in gradients):
         raise ValueError(
-            "`y` must be finite where the gradient of the loss does not mask it: the loss is finite, its gradient is not. Replace the "
-            f"target before it is subtracted, as by y = ops.where(known, y, y_pred). {received}"
+            "`y` must be finite where the gradient of the loss does not mask it: the loss is finite, its gradient is not. Replace "
+            f"the target before it is subtracted, as by y = ops.where(known, y, y_pred). {received}"
         )

@@ -4,6 +4,8 @@ The batch is drawn and weighed as a whole; every replica takes its part of it, a
 batch. Keras divides the loss of a replica by their number, so the gradients of all parts add up to that of the batch.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import tensorflow as tf
 
@@ -14,15 +16,12 @@ def replicas_of(model):
     """The number of replicas.
 
     Raises:
-        ValueError: the model is under a strategy that Keras's own `fit` does not run under, or that nobody has tried; or `fit` is
-            called inside of its scope.
+        ValueError: the model is under a strategy that Keras's own `fit` does not run under, or that nobody has tried.
     """
     strategy = model.distribute_strategy
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return 1
-    if tf.distribute.has_strategy():
-        raise ValueError("`fit` must be called outside of `strategy.scope()`. Received: a call inside")
     if not isinstance(strategy, tf.distribute.MirroredStrategy):
         raise ValueError(
             "`model` must be on one device or under tf.distribute.MirroredStrategy: the `fit` of Keras 3 itself fails under "
@@ -34,6 +33,15 @@ def replicas_of(model):
             f"Received: jit_compile=True with {replicas} replicas"
         )
     return replicas
+
+
+def out_of_scope(function, *arguments):
+    """Calls a function where no strategy is in scope, also where `fit` is called in one: there TensorFlow would make variables for
+    every device, and Keras divide every loss. A scope belongs to a thread, so the function runs in another."""
+    if not tf.distribute.has_strategy():
+        return function(*arguments)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, *arguments).result()
 
 
 def check_divisible(batch_size, replicas):

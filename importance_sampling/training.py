@@ -10,7 +10,7 @@ from importance_sampling.dataset import ordered_dataset
 from importance_sampling.engine import DrawingEngine, Engine, joined
 from importance_sampling.finite import not_finite
 from importance_sampling.inputs import by_class, checked_class_weight, refuse_with_batches, source_of, weighted_by_class
-from importance_sampling.replicas import check_divisible, replicas_of
+from importance_sampling.replicas import check_divisible, out_of_scope, replicas_of
 from importance_sampling.sampler import check_batch_size, check_pooling
 from importance_sampling.sampler_of import classes_of, labelled, sampler_of, sampler_of_batches
 from importance_sampling.sources import split
@@ -230,7 +230,7 @@ class ImportanceTraining:
             classes = classes_of(self.model, self.sampler.importance, source)
             classes = self.sampler.read_from(labelled(self.model, source), classes)
             kept = classes == self.sampler.classes
-        sampler = self.sampler if kept else make(np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
+        sampler = self.sampler if kept else out_of_scope(make, np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
         batch_size = sampler.batch_size_of(batch_size)
         sampler.check_batch_size(batch_size)
         check_divisible(batch_size, replicas)

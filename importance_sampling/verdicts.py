@@ -20,6 +20,11 @@ RULES = {
         "a loss that returns one number for the whole batch; reduce over the last axis only, as in "
         "keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)",
     ),
+    "flat": (
+        "have a value for each sample",
+        "an output of shape (b,), over which Keras's losses reduce as over the last axis: end the model with (b, 1), as by "
+        "keras.layers.Reshape((1,))",
+    ),
     "others": (
         "have a value for each sample that depends on no other sample of the batch",
         "a loss of a sample that changes with the other samples, as one of pairs, triplets or ranks in the batch does",
@@ -75,12 +80,13 @@ def ranks_of(look, losses, names):
     """
     options = [_options(len(leaf.shape)) for leaf in keras.tree.flatten(look.y_pred)]
     found, error = [], None  # reasons of each try, by outputs
+    flat = [len(leaf.shape) == 1 for leaf in keras.tree.flatten(look.y_pred)]
     if len(options) > 1 or keras.tree.is_nested(look.y_pred):
         ranks, reasons, error = _of_each_output(look, losses, options)
         if ranks is not None and not any(reasons):
             return keras.tree.pack_sequence_as(look.y_pred, ranks)
         if ranks is not None and losses.of_keras:
-            raise _refusal(dict(zip(names, reasons)))
+            raise _refusal({name: "flat" if one and r == "number" else r for name, r, one in zip(names, reasons, flat)})
         found += [] if ranks is None else [dict(zip(names, reasons))]
     for rank in dict.fromkeys([*options[0], *(rank for several in options for rank in several)]):
         try:
@@ -92,10 +98,10 @@ def ranks_of(look, losses, names):
             continue
         if reason is None:
             return rank
-        found.append({None: reason})
+        found.append({None: "flat" if all(flat) and reason == "number" else reason})
     if not found:
         raise error
-    raise _refusal(next((one for one in found if set(one.values()) - {None, "number"}), found[0]))
+    raise _refusal(next((one for one in found if set(one.values()) - {None, "number", "flat"}), found[0]))
 
 
 def _of_each_output(look, losses, options):

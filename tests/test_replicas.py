@@ -176,8 +176,34 @@ def test_what_a_strategy_does_not_take_is_refused(blobs, strategy, how):
         model, with_xla = classifier(), classifier(jit_compile=True)
     assert_refused(model, lambda: fit(model, 15), "`batch_size` must be a multiple of the 2 replicas. Received: batch_size=15")
     assert_refused(with_xla, lambda: fit(with_xla), "`jit_compile` must be False or 'auto' under a strategy")
-    with strategy.scope():
-        assert_refused(model, lambda: fit(model), r"`fit` must be called outside of `strategy.scope\(\)`")
+
+
+@pytest.mark.parametrize("importance", ["uniform", "oracle", "approx"])
+def test_fit_inside_of_the_scope_is_fit_outside(blobs, strategy, importance):
+    """Plain fit runs in either; the losses are those of the samples, though Keras divides them in a scope."""
+    results = []
+    for scope in (contextlib.nullcontext, strategy.scope):
+        importance = small_lstm() if importance == "approx" else importance
+        by = by_training(importance, *blobs)
+
+        def fit(model, on_step):
+            with scope():  # noqa: B023
+                return by(model, on_step)  # noqa: B023
+
+        results.append(trained(strategy.scope(), fit))
+    assert_same_training(*results, same_history=True)
+
+
+def test_the_callback_inside_of_the_scope(blobs, strategy):
+    losses = []
+    for scope in (contextlib.nullcontext(), strategy.scope()):
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = classifier()
+        with scope:
+            callback = ImportanceSampling(20, "oracle", seed=0, on_step=lambda _, found: losses.append(found))
+            model.fit(*blobs, batch_size=60, shuffle=False, callbacks=[callback], verbose=0)
+    np.testing.assert_allclose(losses[:5], losses[5:], rtol=1e-5)
 
 
 def test_plain_keras_fails_with_xla_on_two_replicas(blobs, strategy):
