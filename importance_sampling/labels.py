@@ -52,6 +52,16 @@ def class_ids_if_any(targets):
         return None
 
 
+def classes_of_outputs(outputs):
+    """How many classes a model can tell apart, by its symbolic outputs, or None: C for one output `(n, C)`, and 2 for `(n, 1)`."""
+    width = _width(outputs)
+    return None if width is None else max(width, 2)
+
+
+def _width(outputs):
+    return outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None
+
+
 def classes_for(targets, outputs):
     """The number of classes that an importance is told of, judged by the model's outputs too.
 
@@ -66,7 +76,7 @@ def classes_for(targets, outputs):
     Raises:
         ValueError: the model has several outputs, for which whole numbers are class ids, and one is out of range.
     """
-    limit = outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None
+    limit = _width(outputs)
     found = class_ids_if_any(targets)
     if found is None:
         if limit and limit > 1 and isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind == "i":

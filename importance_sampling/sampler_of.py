@@ -3,7 +3,7 @@
 import numpy as np
 
 from importance_sampling import importance as importances
-from importance_sampling.labels import classes_for
+from importance_sampling.labels import classes_for, classes_of_outputs
 from importance_sampling.sampler import ImportanceSampler
 from importance_sampling.stream_sampler import StreamSampler, check_indexed
 from importance_sampling.streams import BatchStream, Indexed
@@ -19,6 +19,8 @@ def sampler_of(model, source, shuffle, seed, importance, pools, **settings):
         raise ValueError(f"`shuffle` must be True where `pools` is given. Received: shuffle=False, pools={pools!r}")
     importance = importances.resolve(importance, model)
     classes = classes_of(model, importance, source)
+    if classes is None and isinstance(importance, importances.LSTM):
+        importance.room = classes_of_outputs(getattr(model, "outputs", None) or [])
     pools = pools if shuffle else "sequential"
     return ImportanceSampler(source, importance, pools=pools, classes=classes, seed=seed, **settings)
 

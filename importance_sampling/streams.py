@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from importance_sampling.copying import deep_copied
 from importance_sampling.structures import arrays_of, as_array, item_of, map_arrays, size_of, standardized, take
 
 
@@ -57,10 +58,17 @@ class BatchStream:
         self.size, self.classes = (batches.size, batches.classes) if self.indexed else (None, None)
         self.batches = batches.batches if self.indexed else batches
         self._change = change
-        self._passes = lambda: _endless(self.batches, shuffle, rng)
+        self._shuffle, self._rng = shuffle, rng
         self._iterator = None
         self._waiting = []  # elements that were read and not taken
         self.batch_size = size_of(self.example())
+
+    def __deepcopy__(self, memo):
+        """Reads the same batches, from their beginning; what is read once is shared."""
+        once = isinstance(self.batches, Iterator)
+        copied = deep_copied(self, memo, shared=("batches", "_change", "_iterator", "_waiting"))
+        copied._iterator, copied._waiting = (self._iterator, self._waiting) if once else (None, [])
+        return copied
 
     def example(self):
         """The batch that comes next, `(x, y, sample_weight)`; it is not taken.
@@ -122,7 +130,7 @@ class BatchStream:
     def _read(self):
         """The next `(indices, (x, y, sample_weight))`, with None for what is not there."""
         if self._iterator is None:
-            self._iterator = self._passes()
+            self._iterator = _endless(self.batches, self._shuffle, self._rng)
         element = next(self._iterator)
         if self.indexed and not (isinstance(element, (tuple, list)) and len(element) == 2):
             raise ValueError(f"`x` must give batches (indices, (x, y)) where it is Indexed. Received: a {type(element).__name__}")

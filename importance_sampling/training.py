@@ -6,9 +6,11 @@ import numpy as np
 from importance_sampling import importance as importances
 from importance_sampling import smoothing as smoothings
 from importance_sampling.chooser import check_settings
-from importance_sampling.dataset import ordered_dataset
+from importance_sampling.copying import copy_model, deep_copied
+from importance_sampling.dataset import HeldOut
 from importance_sampling.engine import DrawingEngine, Engine, joined
 from importance_sampling.inputs import by_class, refuse_with_batches, source_of, weighted_by_class
+from importance_sampling.mapping import SampleMap
 from importance_sampling.replicas import check_divisible, replicas_of
 from importance_sampling.sampler import check_batch_size, check_pooling
 from importance_sampling.sampler_of import classes_of, sampler_of, sampler_of_batches
@@ -87,16 +89,20 @@ class ImportanceTraining:
         smoothings.resolve(smoothing)
         check_settings(k, draws, reweighting)
         check_pooling(presample, pools)
+        map = None if map is None else SampleMap(map)  # what it compiles serves every `fit`, as does that of a named importance
         Engine(map, on_step)  # refuses what is no function now
         self.model = model
         self.sampler = None
         self.seconds = None
         self._seeds = np.random.SeedSequence(seed)
+        resolved = importances.resolve(importance, model)
+        importance = resolved if isinstance(importance, str) else importance
         self._settings = dict(
             importance=importance, k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
         )
-        self._step = TrainStep(model, gnorm=importances.resolve(importance, model).of == "gnorm")
+        self._step = TrainStep(model, gnorm=resolved.of == "gnorm")
         self._hooks = dict(map=map, on_step=on_step)
+        self._held_out = HeldOut()
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
 
@@ -167,7 +173,7 @@ class ImportanceTraining:
             source = source_of(x, y, sample_weight)
             if validation_split:
                 source, held_out = split(source, validation_split)
-                validation_data = ordered_dataset(held_out, validation_batch_size or batch_size or 32)
+                validation_data = self._held_out.dataset(held_out, validation_batch_size or batch_size or 32)
             source = weighted_by_class(source, class_weight)
             make = lambda seed: sampler_of(self.model, source, shuffle, seed, **self._settings)  # noqa: E731
         known = self.sampler, self._data, self._restored, self._fits
@@ -198,6 +204,12 @@ class ImportanceTraining:
             raise
         finally:
             engine.close()
+            self._held_out.close()
+
+    def __deepcopy__(self, memo):
+        """The same settings and what was learnt, with a copy of the model. Data and the user's functions are shared."""
+        copy_model(self.model, memo)  # first: what refers to the model then refers to its copy
+        return deep_copied(self, memo, shared=("_data", "_restored", "_hooks"))
 
     def get_state(self):
         """What was learnt about the samples, and what the next draw depends on; not the model, which Keras saves.

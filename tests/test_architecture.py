@@ -7,8 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
-    {"types", "version", "structures"},  # 0
+    {"types", "version", "structures", "copying"},  # 0
     {"smoothing", "reweighting", "drawing", "pools", "history", "losses", "labels", "sources", "streams", "mapping", "replicas"},
+    {"importance.network"},
     {"probe", "inputs"},
     {"steps"},
     {"importance.uniform", "importance.oracle", "importance.lstm", "importance.gaussian"},
@@ -18,7 +19,7 @@ TIERS = [
     {"stream_sampler"},
     {"engine", "sampler_of"},
     {"callbacks", "training"},
-    {"recipes"},  # 11
+    {"recipes"},  # 12
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -70,6 +70,7 @@ class LSTM:
         self.jit_compile = jit_compile
 
     uses_indices = True
+    room = None  # for so many classes where the labels tell fewer: data that lack the last class compile nothing anew
 
     @property
     def uses_labels(self):
@@ -91,7 +92,7 @@ class LSTM:
             )
         if self.classes and classes and classes > self.classes:
             raise ValueError(f"`y` must be class ids in [0, {self.classes}). Received: y={classes - 1}")
-        classes = classes if self.classes is None else self.classes
+        classes = (classes and max(classes, self.room or 0)) if self.classes is None else self.classes
         self.losses = LossHistory(size, self.history)
         self._sizes = Sizes(self.history, self.units, self.embedding, classes)
         network = LossNetwork(self._sizes, seed)
