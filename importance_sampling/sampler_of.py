@@ -46,3 +46,9 @@ def sampler_of_batches(model, batches, change, shuffle, seed, importance, pools,
     stream = BatchStream(batches, shuffle, np.random.default_rng(order), change)
     whole = model.distribute_strategy.num_replicas_in_sync == 1  # replicas share a batch evenly
     return StreamSampler(stream, importance, seed=choice, whole_batches=whole, **settings)
+
+
+def same_data(data, others):
+    """Whether two `fit`s were given the very same arrays, and equal settings of what is drawn from them."""
+    (arrays, cut), (other_arrays, other_cut) = data, others
+    return cut == other_cut and len(arrays) == len(other_arrays) and all(a is b for a, b in zip(arrays, other_arrays))

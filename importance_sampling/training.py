@@ -6,14 +6,14 @@ import numpy as np
 from importance_sampling import importance as importances
 from importance_sampling import smoothing as smoothings
 from importance_sampling.chooser import check_settings
-from importance_sampling.copying import copy_model, deep_copied
+from importance_sampling.copying import deep_copied
 from importance_sampling.dataset import HeldOut
 from importance_sampling.engine import DrawingEngine, Engine, joined
 from importance_sampling.inputs import by_class, refuse_with_batches, source_of, weighted_by_class
 from importance_sampling.mapping import SampleMap
 from importance_sampling.replicas import check_divisible, replicas_of
 from importance_sampling.sampler import check_batch_size, check_pooling
-from importance_sampling.sampler_of import classes_of, sampler_of, sampler_of_batches
+from importance_sampling.sampler_of import classes_of, same_data, sampler_of, sampler_of_batches
 from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
 from importance_sampling.streams import is_stream, num_batches
@@ -89,19 +89,16 @@ class ImportanceTraining:
         smoothings.resolve(smoothing)
         check_settings(k, draws, reweighting)
         check_pooling(presample, pools)
-        map = None if map is None else SampleMap(map)  # what it compiles serves every `fit`, as does that of a named importance
         Engine(map, on_step)  # refuses what is no function now
         self.model = model
-        self.sampler = None
-        self.seconds = None
+        self.sampler = self.seconds = None
         self._seeds = np.random.SeedSequence(seed)
-        resolved = importances.resolve(importance, model)
-        importance = resolved if isinstance(importance, str) else importance
+        importance = importances.resolve(importance, model)
         self._settings = dict(
             importance=importance, k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
         )
-        self._step = TrainStep(model, gnorm=resolved.of == "gnorm")
-        self._hooks = dict(map=map, on_step=on_step)
+        self._step = TrainStep(model, gnorm=importance.of == "gnorm")
+        self._hooks = dict(map=None if map is None else SampleMap(map), on_step=on_step)
         self._held_out = HeldOut()
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
@@ -208,8 +205,7 @@ class ImportanceTraining:
 
     def __deepcopy__(self, memo):
         """The same settings and what was learnt, with a copy of the model. Data and the user's functions are shared."""
-        copy_model(self.model, memo)  # first: what refers to the model then refers to its copy
-        return deep_copied(self, memo, shared=("_data", "_restored", "_hooks"))
+        return deep_copied(self, memo, shared=("_data", "_restored", "_hooks"), model=self.model)
 
     def get_state(self):
         """What was learnt about the samples, and what the next draw depends on; not the model, which Keras saves.
@@ -235,7 +231,7 @@ class ImportanceTraining:
 
     def _prepare(self, data, source, make, batch_size, steps_per_epoch, replicas):
         """Keeps the sampler if the data are those of the last `fit`, else makes one. Returns batch size and steps of an epoch."""
-        kept = self._data is not None and self._restored is None and _same(data, self._data)
+        kept = self._data is not None and self._restored is None and same_data(data, self._data)
         if kept and source is not None:  # whose values may have changed
             classes = self.sampler.read_from(source, classes_of(self.model, self.sampler.importance, source))
             kept = classes == self.sampler.classes
@@ -252,9 +248,3 @@ class ImportanceTraining:
             self.sampler, self._data = sampler, data
             self._fits += 1
         return batch_size, steps
-
-
-def _same(data, others):
-    """Whether two `fit`s were given the very same arrays, and equal settings of what is drawn from them."""
-    (arrays, cut), (other_arrays, other_cut) = data, others
-    return cut == other_cut and len(arrays) == len(other_arrays) and all(a is b for a, b in zip(arrays, other_arrays))
