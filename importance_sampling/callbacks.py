@@ -1,11 +1,15 @@
 """The drop-in callback: importance sampling inside the `model.fit` that a user has."""
 
+import copy
+import weakref
+
 import keras
 import numpy as np
 
 from importance_sampling import importance as importances
 from importance_sampling.arrays import of_fit
 from importance_sampling.chooser import Chooser
+from importance_sampling.copying import deep_copied
 from importance_sampling.engine import Engine
 from importance_sampling.inputs import check_targets
 from importance_sampling.labels import Apart
@@ -78,7 +82,7 @@ class ImportanceSampling(Engine):
         self._importance = importance
         self._batch_size = batch_size
         self._size, self._classes = size, classes
-        self._chooser = self._model_of_step = None
+        self._chooser = self._model_of_step = self._step = None
         self._seen = 0
 
     @property
@@ -89,18 +93,34 @@ class ImportanceSampling(Engine):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         self._apart = Apart(self.model, self._classes)
-        if self._chooser is None or self._model_of_step is not self.model:
+        known = self._model_of_step is not None and self._model_of_step() is self.model
+        if not known or self._step is None:
             importance = importances.resolve(self._importance, self.model)
             if importance.uses_indices and self._size is None:
                 raise ValueError(
                     "`size` must be given for an importance that keeps a history of each sample. Received: size=None, "
                     f"importance={type(importance).__name__}"
                 )
-            self._chooser = Chooser(importance, **self._settings)
-            out_of_scope(self._chooser.build, self._size, self._apart.more(self._classes))
+            chooser = Chooser(importance, **self._settings)
+            out_of_scope(chooser.build, self._size, self._apart.more(self._classes))
+            if known:  # by the callback that this is a copy of
+                chooser.set_state(self._chooser.get_state())
+            self._chooser = chooser
             self._step = TrainStep(self.model, gnorm=importance.of == "gnorm", weighted=importance.of is not None)
-            self._model_of_step = self.model
+            self._model_of_step = weakref.ref(self.model)
         self._prepared = False
+
+    def __deepcopy__(self, memo):
+        """The same settings and what was learnt, for any model; with that of this callback it goes on, with another it starts anew.
+
+        The model is not copied. The user's functions are shared, and so is the model of an `Oracle` that was given.
+        """
+        model = self._model_of_step and self._model_of_step()
+        copied = deep_copied(self, memo, shared=("_importance", "_chooser", "_step", "_model", "_found", "_map", "_on_step"))
+        copied._importance = copy.deepcopy(self._importance, {**memo, id(model): memo.get(id(model), model)})
+        copied._chooser = copy.deepcopy(self._chooser, {**memo, id(model): None})
+        copied._step = copied._model = copied._found = None
+        return copied
 
     def _draw(self, iterator):
         batch = keras.utils.unpack_x_y_sample_weight(next(iterator))

@@ -41,11 +41,37 @@ def endless_dataset(batch):
     return tf.data.Dataset.from_tensors(_as_batch(batch)).repeat().with_options(options)
 
 
+class HeldOut:
+    """Validation data, those of one `fit` after another, out of one `tf.data.Dataset`: TensorFlow keeps for ever what it makes
+    for each that is made `from_generator`. A deep copy has no data."""
+
+    def __init__(self):
+        self._form = self._dataset = None
+
+    def dataset(self, source, batch_size):
+        """All samples of a source in their order, once. A data set given before has these samples too, from now on."""
+        parts = np.split(np.arange(len(source)), np.arange(batch_size, len(source), batch_size))
+        example = _as_batch(source[parts[0]])
+        form = repr(_signature(example))
+        if form != self._form:
+            self._form, self._dataset = form, _generated(example, None)
+        self._dataset.batches.iterate = lambda: (_as_batch(source[part]) for part in parts)
+        dataset = self._dataset.apply(tf.data.experimental.assert_cardinality(len(parts)))
+        dataset.batches = self._dataset.batches
+        return dataset
+
+    def close(self):
+        """Lets go of the data."""
+        if self._dataset is not None:
+            self._dataset.batches.iterate = None
+
+    def __deepcopy__(self, memo):
+        return HeldOut()
+
+
 def ordered_dataset(source, batch_size):
-    """All samples of a source in their order, once, for validation."""
-    parts = np.split(np.arange(len(source)), np.arange(batch_size, len(source), batch_size))
-    dataset = _generated(_as_batch(source[parts[0]]), lambda: (_as_batch(source[part]) for part in parts))
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(parts)))
+    """All samples of a source in their order, once."""
+    return HeldOut().dataset(source, batch_size)
 
 
 class _Batches:
@@ -57,15 +83,21 @@ class _Batches:
 
 
 def _generated(example, iterate):
-    present = lambda batch: tuple(part for part in batch if part is not None)  # noqa: E731
-    signature = keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), _type(a)), present(example))
-    batches = _Batches(lambda: map(present, iterate()))
+    batches = _Batches(iterate)
     reference = weakref.ref(batches)
-    dataset = tf.data.Dataset.from_generator(lambda: reference().iterate(), output_signature=signature)
+    dataset = tf.data.Dataset.from_generator(lambda: map(_present, reference().iterate()), output_signature=_signature(example))
     if any(part is None for part in example):  # weights without targets
         dataset = dataset.map(lambda x, weights: (x, None, weights))
     dataset.batches = batches
     return dataset
+
+
+def _present(batch):
+    return tuple(part for part in batch if part is not None)
+
+
+def _signature(batch):
+    return keras.tree.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), _type(a)), _present(batch))
 
 
 def _type(array):

@@ -31,7 +31,7 @@ class Engine(keras.callbacks.Callback):
     """Swaps the train function of the model for each step.
 
     Args:
-        map: None or a function for every chosen sample, see `SampleMap`.
+        map: None or a function for every chosen sample, see `SampleMap`, or that object.
         on_step: None or a function that is called after each step with its `Draw` and the losses of its samples.
 
     Attributes:
@@ -41,7 +41,7 @@ class Engine(keras.callbacks.Callback):
     def __init__(self, map=None, on_step=None):
         super().__init__()
         self.seconds = {"draw": 0.0, "read": 0.0, "step": 0.0, "update": 0.0}
-        self._map = None if map is None else SampleMap(map)
+        self._map = map if map is None or isinstance(map, SampleMap) else SampleMap(map)
         if on_step is not None and not callable(on_step):
             raise TypeError(f"`on_step` must be a function of (draw, losses). Received: on_step={on_step!r}")
         self._on_step = on_step

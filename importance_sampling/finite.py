@@ -11,15 +11,15 @@ from importance_sampling.structures import arrays_of, map_arrays
 _SEVERAL = 8
 
 
-def not_finite(y):
-    """Some of the samples whose targets in memory are not finite, `(n,)` ints. What is on disk is not read for it."""
+def not_finite(y, size=None):
+    """Some of the first `size` samples whose targets in memory are not finite, `(n,)` ints. What is on disk is not read for it."""
     found = [np.empty(0, np.int64)]
     for leaf in arrays_of(y):
         if isinstance(leaf, (str, np.memmap, h5py.Dataset, SparseRows)):
             continue
         array = np.asarray(leaf)
         if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
-            found.append(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+            found.append(np.flatnonzero(~np.isfinite(array[:size]).reshape(len(array[:size]), -1).all(axis=1)))
     samples = np.unique(np.concatenate(found))
     return samples[np.linspace(0, len(samples) - 1, min(_SEVERAL, len(samples))).astype(np.int64)]
 
@@ -44,10 +44,13 @@ def check_finite(model, form, x, y, places, fixed=None):
     with unchanged(model, form.states):
         y_pred = forward(model, x)
         outputs = [leaf for leaf in arrays_of(y_pred) if leaf.dtype.is_floating]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(outputs)
-            loss = compute_loss(model, x, some, y_pred, form.shaped(None, fixed or len(rows)))
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, outputs) if g is not None]
+        try:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(outputs)
+                loss = compute_loss(model, x, some, y_pred, form.shaped(None, fixed or len(rows)))
+            gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, outputs) if g is not None]
+        except tf.errors.InvalidArgumentError:  # of classes, which NaN is none of
+            loss, gradients = float("nan"), []
     values = np.concatenate([np.ravel(np.asarray(leaf)[rows[0]]) for leaf in arrays_of(y) if np.asarray(leaf).dtype.kind == "f"])
     received = f"Received: y={values[~np.isfinite(values)][0]} for sample {places[rows[0]]}"
     if not np.isfinite(loss):

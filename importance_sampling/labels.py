@@ -54,6 +54,17 @@ def class_ids_if_any(targets):
         return None
 
 
+def classes_of_outputs(outputs):
+    """How many classes a model can tell apart, by its symbolic outputs, or None: C for one output `(n, C)`, and 2 for `(n, 1)`."""
+    width = _width(outputs)
+    return None if width is None else max(width, 2)
+
+
+def _width(outputs):
+    """The length of the rows of a single output, None where there is no such output."""
+    return outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None
+
+
 def classes_for(targets, outputs):
     """The number of classes that an importance is told of, judged by the model's outputs too.
 
@@ -68,7 +79,7 @@ def classes_for(targets, outputs):
     Raises:
         ValueError: the model has several outputs, for which whole numbers are class ids, and one is out of range.
     """
-    limit = _limit(outputs)
+    limit = _width(outputs)
     found = class_ids_if_any(targets)
     if found is None:
         if limit and limit > 1 and isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind == "i":
@@ -111,7 +122,7 @@ class Apart:
     """
 
     def __init__(self, model, classes=None):
-        limit = classes or _limit(getattr(model, "outputs", None) or [])
+        limit = classes or _width(getattr(model, "outputs", None) or [])
         self._own = limit if limit and limit > 1 else _UNKNOWN
         self.ignored = {one for one in ignored_classes(model) if not 0 <= one < self._own}
 
@@ -136,8 +147,3 @@ class Apart:
     def _found(self, targets):
         ids = isinstance(targets, np.ndarray) and targets.dtype.kind in "iuf" and targets.size == len(targets)
         return np.isin(targets, list(self.ignored)) if ids and self.ignored else None
-
-
-def _limit(outputs):
-    """The length of the rows of a single output, None where there is no such output."""
-    return outputs[0].shape[-1] if len(outputs) == 1 and len(outputs[0].shape) == 2 else None

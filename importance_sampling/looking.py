@@ -58,7 +58,7 @@ class Look:
             of_samples = [tensor.shape[0] == fixed for tensor in keras.tree.flatten(model.outputs)]
         self.of_samples = keras.tree.pack_sequence_as(self.y_pred, of_samples)
         self._outputs = map_arrays(lambda leaf: tf.convert_to_tensor(leaf).numpy(), self.y_pred)
-        self._y = map_arrays(lambda leaf: change(leaf.numpy()), y)
+        self._y = map_arrays(lambda leaf: change(_finite(leaf.numpy())), y)
         with contextlib.suppress(Exception):  # whose cause shows again where the loss is needed
             compute_loss(model, x, y, self.y_pred, None)
         changed = [(v, value) for v, value in found if not np.array_equal(v.numpy(), value)]
@@ -164,6 +164,11 @@ class Look:
         if self._model.loss is None and type(self._model).compute_loss is keras.Model.compute_loss:
             received += "; what `add_loss` adds has no sample weights: give `loss` to `compile`, or override `compute_loss`"
         return loss_refused("depend on `sample_weight`", received)
+
+
+def _finite(targets):
+    """Targets with 0 where they are not finite."""
+    return np.nan_to_num(targets, posinf=0, neginf=0) if targets.dtype.kind == "f" else targets
 
 
 def _leaks(by_outputs, by_scaled, scale):

@@ -20,6 +20,22 @@ from importance_sampling.verdicts import Losses, ranks_of, reduction_of
 _SAMPLES = 17  # more than a few, and hardly the first dimension of an output that is not of samples
 
 
+def check_fit(model):
+    """Refuses a model that is not ready, or whose own `fit` would be left out.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if not model.compiled:
+        raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
+    if type(model).fit is not keras.Model.fit or "fit" in vars(model):
+        raise ValueError(
+            "`model.fit` must be that of Keras, since ImportanceTraining gives it samples that were chosen: a `fit` of the model's "
+            "own, which may prepare the data, would be left out. Use model.fit(..., callbacks=[ImportanceSampling(batch_size)]). "
+            f"Received: {type(model).__name__}.fit"
+        )
+
+
 class LossForm(NamedTuple):
     """How a model's loss takes sample weights.
 

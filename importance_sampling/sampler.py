@@ -6,6 +6,7 @@ The engine calls it just as a user's own loop does.
 import numpy as np
 
 from importance_sampling.chooser import Chooser
+from importance_sampling.copying import deep_copied
 from importance_sampling.labels import class_ids, class_ids_if_any
 from importance_sampling.pools import POOLS, Once
 from importance_sampling.types import Pool, State
@@ -69,6 +70,10 @@ class ImportanceSampler(Chooser):
         self.presample = presample
         self._pools = POOLS[pools or ("random" if self.importance.of else "permutation")](len(source))
         self.build(len(source), self.read_from(source, classes))
+
+    def __deepcopy__(self, memo):
+        """What was learnt is copied, the data are shared."""
+        return deep_copied(self, memo, shared=("source", "_labels"))
 
     def read_from(self, source, classes=None):
         """Draws from the same samples as before, whose targets may have changed. Returns the number of classes.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from importance_sampling import importance as importances
-from importance_sampling.labels import Apart, classes_for
+from importance_sampling.labels import Apart, classes_for, classes_of_outputs
 from importance_sampling.sampler import ImportanceSampler
 from importance_sampling.stream_sampler import StreamSampler, check_indexed
 from importance_sampling.streams import BatchStream, Indexed
@@ -19,6 +19,8 @@ def sampler_of(model, source, shuffle, seed, importance, pools, **settings):
         raise ValueError(f"`shuffle` must be True where `pools` is given. Received: shuffle=False, pools={pools!r}")
     importance = importances.resolve(importance, model)
     classes = classes_of(model, importance, source)
+    if classes is None and isinstance(importance, importances.LSTM):
+        importance.room = classes_of_outputs(getattr(model, "outputs", None) or [])
     pools = pools if shuffle else "sequential"
     return ImportanceSampler(labelled(model, source), importance, pools=pools, classes=classes, seed=seed, **settings)
 
@@ -50,6 +52,18 @@ def sampler_of_batches(model, batches, change, shuffle, seed, importance, pools,
     stream = BatchStream(batches, shuffle, np.random.default_rng(order), change)
     replicas = model.distribute_strategy.num_replicas_in_sync
     return StreamSampler(stream, importance, seed=choice, replicas=replicas, apart=Apart(model, stream.classes), **settings)
+
+
+def read_again(model, sampler, source):
+    """Lets a sampler draw from the same samples as before, whose values may have changed. Returns whether their classes have not."""
+    classes = sampler.read_from(labelled(model, source), classes_of(model, sampler.importance, source))
+    return classes == sampler.classes
+
+
+def same_data(data, others):
+    """Whether two `fit`s were given the very same arrays, and equal settings of what is drawn from them."""
+    (arrays, cut), (other_arrays, other_cut) = data, others
+    return cut == other_cut and len(arrays) == len(other_arrays) and all(a is b for a, b in zip(arrays, other_arrays))
 
 
 class _Labelled:

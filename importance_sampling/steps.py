@@ -36,6 +36,10 @@ class TrainStep:
         self._weighted = weighted
         self._compiled = _CompiledWith(model, self._build)
 
+    def __deepcopy__(self, memo):
+        """For the copy of the model where that was copied before, else for the model; nothing is compiled yet."""
+        return TrainStep(memo.get(id(self._model), self._model), self._gnorm)
+
     def prepare(self, x, y):
         """Finds out from a few samples whether and how the model's loss can be taken apart; updates nothing.
 
@@ -129,6 +133,10 @@ class Scorer:
         self._model = model
         self._score = score
         self._compiled = _CompiledWith(model, self._build)
+
+    def __deepcopy__(self, memo):
+        """For the copy of the model where that was copied before, else for the model; nothing is compiled yet."""
+        return Scorer(memo.get(id(self._model), self._model), self._score)
 
     def __call__(self, x, y, sample_weight=None):
         """Returns `(n,)` float32 scores. `sample_weight` is the user's own."""

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from importance_sampling.arrays import as_array, is_array, standardized
+from importance_sampling.copying import deep_copied
 from importance_sampling.structures import check_weights, item_of, map_arrays, size_of, without_gaps
 
 NO_BATCH = "`x` must have at least one batch. Received: one that is empty, or has come to its end"
@@ -70,12 +71,20 @@ class BatchStream:
         self.size, self.classes = (batches.size, batches.classes) if self.indexed else (None, None)
         self.batches = batches.batches if self.indexed else batches
         self._change = change
-        self._passes = lambda: _passes(self.batches, shuffle, rng)
+        self._shuffle, self._rng = shuffle, rng
         self._begin()
         first = self.peek()
         if isinstance(first, End):
             raise ValueError(NO_BATCH)
         self.batch_size = size_of(first[1])
+
+    def __deepcopy__(self, memo):
+        """Reads the same batches, from their beginning; what is read once is shared."""
+        once = isinstance(self.batches, Iterator)
+        copied = deep_copied(self, memo, shared=("batches", "_change", "_iterator", "_next"))
+        if not once:
+            copied._begin()
+        return copied
 
     def peek(self):
         """What comes next, without taking it: `(indices, (x, y, sample_weight))`, with None for what is not there, or an `End`."""
@@ -103,7 +112,7 @@ class BatchStream:
 
     def _read(self):
         if self._iterator is None:
-            self._iterator = self._passes()
+            self._iterator = _passes(self.batches, self._shuffle, self._rng)
         element = next(self._iterator, _END)
         if element is _END:
             end, self._read_so_far = self._read_so_far, End(0, 0)

@@ -6,13 +6,16 @@ import numpy as np
 from importance_sampling import importance as importances
 from importance_sampling import smoothing as smoothings
 from importance_sampling.chooser import check_settings
-from importance_sampling.dataset import ordered_dataset
+from importance_sampling.copying import deep_copied
+from importance_sampling.dataset import HeldOut
 from importance_sampling.engine import DrawingEngine, Engine, joined
 from importance_sampling.finite import not_finite
 from importance_sampling.inputs import by_class, checked_class_weight, refuse_with_batches, source_of, weighted_by_class
+from importance_sampling.mapping import SampleMap
+from importance_sampling.probe import check_fit
 from importance_sampling.replicas import check_divisible, out_of_scope, replicas_of
 from importance_sampling.sampler import check_batch_size, check_pooling
-from importance_sampling.sampler_of import classes_of, labelled, sampler_of, sampler_of_batches
+from importance_sampling.sampler_of import read_again, same_data, sampler_of, sampler_of_batches
 from importance_sampling.sources import split
 from importance_sampling.steps import TrainStep
 from importance_sampling.streams import is_stream
@@ -90,15 +93,15 @@ class ImportanceTraining:
         check_pooling(presample, pools)
         Engine(map, on_step)  # refuses what is no function now
         self.model = model
-        self.sampler = None
-        self.seconds = None
+        self.sampler = self.seconds = None
         self._seeds = np.random.SeedSequence(seed)
+        importance = importances.resolve(importance, model)
         self._settings = dict(
             importance=importance, k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
         )
-        of = importances.resolve(importance, model).of
-        self._step = TrainStep(model, gnorm=of == "gnorm", weighted=of is not None)
-        self._hooks = dict(map=map, on_step=on_step)
+        self._step = TrainStep(model, gnorm=importance.of == "gnorm", weighted=importance.of is not None)
+        self._hooks = dict(map=None if map is None else SampleMap(map), on_step=on_step)
+        self._held_out = HeldOut()
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
 
@@ -167,10 +170,9 @@ class ImportanceTraining:
             source = source_of(x, y, sample_weight)
             if validation_split:
                 source, held_out = split(source, validation_split)
-                validation_data = ordered_dataset(held_out, validation_batch_size or batch_size or 32)
+                validation_data = self._held_out.dataset(held_out, validation_batch_size or batch_size or 32)
             source = weighted_by_class(source, class_weight)
-            doubtful = not_finite(y)
-            doubtful = doubtful[doubtful < len(source)]
+            doubtful = not_finite(y, len(source))
             make = lambda seed: sampler_of(self.model, source, shuffle, seed, **self._settings)  # noqa: E731
         known, given = (self.sampler, self._data, self._restored, self._fits), batch_size
         batch_size, steps = self._prepare(data, source, make, batch_size, steps_per_epoch, replicas)
@@ -200,6 +202,11 @@ class ImportanceTraining:
             raise
         finally:
             engine.close()
+            self._held_out.close()
+
+    def __deepcopy__(self, memo):
+        """The same settings and what was learnt, with a copy of the model. Data and the user's functions are shared."""
+        return deep_copied(self, memo, shared=("_data", "_restored", "_hooks"), model=self.model)
 
     def get_state(self):
         """What was learnt about the samples, and what the next draw depends on; not the model, which Keras saves.
@@ -225,11 +232,9 @@ class ImportanceTraining:
 
     def _prepare(self, data, source, make, batch_size, steps_per_epoch, replicas):
         """Keeps the sampler if the data are those of the last `fit`, else makes one. Returns batch size and steps of an epoch."""
-        kept = self._data is not None and self._restored is None and _same(data, self._data)
+        kept = self._data is not None and self._restored is None and same_data(data, self._data)
         if kept and source is not None:  # whose values may have changed
-            classes = classes_of(self.model, self.sampler.importance, source)
-            classes = self.sampler.read_from(labelled(self.model, source), classes)
-            kept = classes == self.sampler.classes
+            kept = read_again(self.model, self.sampler, source)
         sampler = self.sampler if kept else out_of_scope(make, np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
         batch_size = sampler.batch_size_of(batch_size)
         sampler.check_batch_size(batch_size)
@@ -243,25 +248,3 @@ class ImportanceTraining:
             self.sampler, self._data = sampler, data
             self._fits += 1
         return batch_size, steps
-
-
-def check_fit(model):
-    """Refuses a model that is not ready, or whose own `fit` would be left out.
-
-    Raises:
-        ValueError: it is one.
-    """
-    if not model.compiled:
-        raise ValueError("`model` must be compiled before `fit`. Received: model.compiled=False")
-    if type(model).fit is not keras.Model.fit or "fit" in vars(model):
-        raise ValueError(
-            "`model.fit` must be that of Keras, since ImportanceTraining gives it samples that were chosen: a `fit` of the model's "
-            "own, which may prepare the data, would be left out. Use model.fit(..., callbacks=[ImportanceSampling(batch_size)]). "
-            f"Received: {type(model).__name__}.fit"
-        )
-
-
-def _same(data, others):
-    """Whether two `fit`s were given the very same arrays, and equal settings of what is drawn from them."""
-    (arrays, cut), (other_arrays, other_cut) = data, others
-    return cut == other_cut and len(arrays) == len(other_arrays) and all(a is b for a, b in zip(arrays, other_arrays))

@@ -7,9 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
-    {"types", "version", "structures", "arrays"},  # 0
+    {"types", "version", "structures", "arrays", "copying"},  # 0
     {"smoothing", "reweighting", "drawing", "pools", "history", "labels", "sources", "streams", "mapping", "replicas", "carrying"},
-    {"trials", "windows"},
+    {"trials", "windows", "importance.network"},
     {"losses", "inputs"},
     {"looking", "verdicts", "metrics", "finite"},
     {"probe"},
@@ -21,7 +21,7 @@ TIERS = [
     {"stream_sampler"},
     {"engine", "sampler_of"},
     {"callbacks", "training"},
-    {"recipes"},  # 11
+    {"recipes"},  # 12
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -1,16 +1,15 @@
 """The paper's approximation: a small LSTM predicts the loss from the history of losses and the class (section 3.3).
 
-The network is Keras, the history numpy. Two functions of the network are compiled, predicting and fitting.
+Here is what belongs to one data set: the history, the weights and the state of the optimizer. What is compiled is in
+`network`, and shared.
 """
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from importance_sampling.history import LossHistory
+from importance_sampling.importance.network import LossNetwork, Sizes, compiled, from_state, parts, start, state_of
 from importance_sampling.types import State
-
-_LARGEST_GRADIENT = 10.0  # norm; with losses around 1 it stays below
 
 
 class LSTM:
@@ -24,7 +23,8 @@ class LSTM:
     bounded, so that neither unit nor outlier keeps the network from learning.
 
     Cost: with the paper's sizes, a presample of 1,024 and a batch of 128, about 5 ms to score and 4 ms to learn on two
-    CPU cores, and some 6 seconds once to compile. Memory: 44 bytes a sample.
+    CPU cores, and some 6 seconds once to compile. What is compiled serves every LSTM of the same sizes and number of classes:
+    other data, or another training, compile nothing anew. Memory: 44 bytes a sample.
 
     Args:
         history: H, how many losses of each sample are kept.
@@ -70,6 +70,7 @@ class LSTM:
         self.jit_compile = jit_compile
 
     uses_indices = True
+    room = None  # for so many classes where the labels tell fewer: data that lack the last class compile nothing anew
 
     @property
     def uses_labels(self):
@@ -91,15 +92,20 @@ class LSTM:
             )
         if self.classes and classes and classes > self.classes:
             raise ValueError(f"`y` must be class ids in [0, {self.classes}). Received: y={classes - 1}")
-        classes = classes if self.classes is None else self.classes
+        classes = (classes and max(classes, self.room or 0)) if self.classes is None else self.classes
         self.losses = LossHistory(size, self.history)
-        self.network = _Network(self.history, self.units, self.embedding, classes, seed)
-        self._optimizer = keras.optimizers.Adam(self.learning_rate, name="loss_network_adam")
-        self._optimizer.build(self.network.trainable_variables)
-        self._built_for = classes
+        self._sizes = Sizes(self.history, self.units, self.embedding, classes)
+        network = LossNetwork(self._sizes, seed)
+        self._shapes = [w.shape for w in network.weights]
+        self._learnt = start(network, self.learning_rate)
         self._scale = None
-        self._predict = tf.function(self.network, jit_compile=self.jit_compile)
-        self._fit = tf.function(self._fit_batch, jit_compile=self.jit_compile)
+
+    @property
+    def network(self):
+        """The loss network as it is now: a `keras.Model` made anew, which learns nothing more."""
+        network = LossNetwork(self._sizes, seed=0)
+        network.set_weights(parts(self._learnt.weights, self._shapes))
+        return network
 
     def score(self, pool):
         """Returns `(B,)` float32, the predicted loss, at least 0."""
@@ -123,18 +129,12 @@ class LSTM:
         self.losses.append(indices, values)
 
     def get_state(self) -> State:
-        return {
-            "history": self.losses.get_state(),
-            "network": {str(i): w for i, w in enumerate(self.network.get_weights())},
-            "optimizer": {str(i): v.numpy() for i, v in enumerate(self._optimizer.variables)},
-            "scale": self._scale or 0.0,
-        }
+        learnt = state_of(self._learnt, self._shapes)
+        return {"history": self.losses.get_state(), **learnt, "scale": self._scale or 0.0}
 
     def set_state(self, state):
         self.losses.set_state(state["history"])
-        self.network.set_weights([state["network"][str(i)] for i in range(len(state["network"]))])
-        for i, variable in enumerate(self._optimizer.variables):
-            variable.assign(state["optimizer"][str(i)])
+        self._learnt = from_state(state, self._shapes)
         self._scale = float(state["scale"]) or None
 
     def _begin(self, mean):
@@ -144,64 +144,24 @@ class LSTM:
         then it would call the frequent classes, which are the easy ones, hard.
         """
         self._scale = _scale(mean)
-        self.network.start_at(mean / self._scale)
+        others = self._learnt.weights[:-1]  # than the bias of the linear layer
+        self._learnt = self._learnt._replace(weights=tf.concat([others, [mean / self._scale]], axis=0))
 
     def _inputs(self, indices, labels):
         losses, count = self.losses.window(indices)
-        if self._built_for and labels.max() >= self._built_for:
-            raise ValueError(f"`y` must be class ids below `classes`, {self._built_for}. Received: y={labels.max()}")
-        ids = labels.astype(np.int32) if self._built_for else np.zeros(len(indices), np.int32)
+        if self._sizes.classes and labels.max() >= self._sizes.classes:
+            raise ValueError(f"`y` must be class ids below `classes`, {self._sizes.classes}. Received: y={labels.max()}")
+        ids = labels.astype(np.int32) if self._sizes.classes else np.zeros(len(indices), np.int32)
         return losses / np.float32(self._scale or 1.0), count, ids
 
-    def _fit_batch(self, losses, count, labels, targets, known):
-        """One step of Adam on the squared error (eq. 17) over the known targets."""
-        with tf.GradientTape() as tape:
-            error = tf.square(self.network(losses, count, labels) - targets) * known
-            loss = tf.reduce_sum(error) / tf.maximum(tf.reduce_sum(known), 1)
-        gradients = tape.gradient(loss, self.network.trainable_variables)
-        gradients = [tf.convert_to_tensor(g) for g in gradients]
-        norm = tf.linalg.global_norm(gradients)  # a single huge loss must not spoil the network for good
-        factor = tf.where(tf.math.is_finite(norm), _LARGEST_GRADIENT / tf.maximum(norm, _LARGEST_GRADIENT), 0.0)
-        gradients = [tf.where(tf.math.is_finite(norm), g, 0.0) * factor for g in gradients]
-        self._optimizer.apply(gradients, self.network.trainable_variables)
+    def _predict(self, losses, count, labels):
+        return self._functions().predict(self._learnt.weights, *map(tf.constant, (losses, count, labels)))
 
+    def _fit(self, losses, count, labels, targets, known):
+        self._learnt = self._functions().fit(self._learnt, *map(tf.constant, (losses, count, labels, targets, known)))
 
-class _Network(keras.Model):
-    """M(i, y_i, H): `(n, H)` losses, `(n,)` counts and `(n,)` class ids to `(n,)` predicted losses.
-
-    Every layer has its name, dtype and seed given: no policy and no random state of the user's is touched.
-    """
-
-    def __init__(self, history, units, embedding, classes, seed):
-        super().__init__(name="loss_network", dtype="float32")
-        first, second, third, fourth = np.random.SeedSequence(seed).generate_state(4)
-        self._history = history
-        self._lower = _lstm("lower_lstm", units, first)
-        self._upper = _lstm("upper_lstm", units, second)
-        self._classes = classes and keras.layers.Embedding(
-            classes,
-            embedding,
-            embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=int(third)),
-            name="class_embedding",
-            dtype="float32",
-        )
-        self._linear = keras.layers.Dense(
-            1, kernel_initializer=keras.initializers.GlorotUniform(seed=int(fourth)), name="linear", dtype="float32"
-        )
-        one = tf.zeros(1, tf.int32)
-        self(tf.zeros((1, history)), one, one)  # makes the variables
-
-    def start_at(self, value):
-        self._linear.bias.assign([value])
-
-    def call(self, losses, count, labels):
-        states = self._upper(self._lower(losses[:, :, None]))  # (n, H, units)
-        # An LSTM is causal: its state at the last real entry has seen no padding. count = 0 picks the zero state.
-        last = tf.one_hot(count - 1, self._history)  # (n, H)
-        features = tf.einsum("nh,nhu->nu", last, states)
-        if self._classes:
-            features = tf.concat([features, self._classes(labels)], axis=1)
-        return self._linear(features)[:, 0]
+    def _functions(self):
+        return compiled(self._sizes, bool(self.jit_compile))
 
 
 def _padded(arrays):
@@ -214,18 +174,3 @@ def _padded(arrays):
 def _scale(mean):
     """The unit in which the network sees losses: 1, as in the paper, unless their first mean is far from it."""
     return 1.0 if mean <= 0 or 0.1 <= mean <= 10 else mean
-
-
-def _lstm(name, units, seed):
-    seeds = [int(s) for s in np.random.SeedSequence(int(seed)).generate_state(3)]
-    return keras.layers.LSTM(
-        units,
-        return_sequences=True,
-        unroll=True,
-        use_cudnn=False,  # cuDNN cannot be compiled by XLA
-        kernel_initializer=keras.initializers.GlorotUniform(seed=seeds[0]),
-        recurrent_initializer=keras.initializers.Orthogonal(seed=seeds[1]),
-        seed=seeds[2],
-        name=name,
-        dtype="float32",
-    )

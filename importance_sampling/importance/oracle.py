@@ -1,5 +1,7 @@
 """The importance that the model itself gives to a sample."""
 
+import copy
+
 import numpy as np
 
 from importance_sampling.probe import fixed_batch_size
@@ -52,6 +54,13 @@ class Oracle:
         self._model = model
         self._scorer = Scorer(model, score)
         self._batch_size = batch_size
+
+    def __deepcopy__(self, memo):
+        """Scores by the copy of the model where that was copied before, as with an `ImportanceTraining`, else by the model."""
+        copied = copy.copy(self)
+        copied._model = memo.get(id(self._model), self._model)
+        copied._scorer = copy.deepcopy(self._scorer, memo)
+        return copied
 
     def build(self, size, classes, seed):
         """Nothing is built before the first pool is seen.
