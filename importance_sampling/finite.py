@@ -55,11 +55,11 @@ def check_finite(model, form, x, y, places, fixed=None):
     received = f"Received: y={values[~np.isfinite(values)][0]} for sample {places[rows[0]]}"
     if not np.isfinite(loss):
         raise ValueError(
-            "`y` must be finite where the loss does not mask it; give a sample that should not count another target, and 0 in "
+            "`y` must be finite; the loss does not mask what is not: give a sample that should not count another target, and 0 in "
             f"`sample_weight`. {received}"
         )
     if not all(np.all(np.isfinite(tf.cast(g, tf.float32))) for g in gradients):
         raise ValueError(
-            "`y` must be finite where the gradient of the loss does not mask it: the loss is finite, its gradient is not. Replace "
-            f"the target before it is subtracted, as by y = ops.where(known, y, y_pred). {received}"
+            "`y` must be finite; the loss masks what is not, but its gradient does not: replace the target before it is "
+            f"subtracted, as by y = ops.where(known, y, y_pred). {received}"
         )

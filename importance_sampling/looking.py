@@ -68,13 +68,13 @@ class Look:
         """Two batches of n samples that share the samples `kept`, `(n,)` bools, and no other; their weights all differ.
 
         Args:
-            trial: 0 has the targets of the data, in 1 and 2 they are made up. In these the samples that are not shared have targets
-                and outputs at one end, so that what counts or sorts the batch finds another.
+            trial: 0 has the targets of the data; in 1 they are made up, half of them from the data, in 2 altogether. In these the
+                samples that are not shared have targets and outputs at one end: what counts or sorts the batch finds another.
         """
         kept = np.isin(np.arange(self.n), self._rng.permutation(self.n)[: self.n // 2 + 1])
         others = np.roll(np.arange(self.n), 1 + self.n // 3)
-        base = self._batch(np.arange(self.n), trial > 0, wide=trial == 2)
-        fresh = self._batch(others, trial > 0, wide=trial == 1, end=(None, "high", "low")[trial])
+        base = self._batch(np.arange(self.n), trial, wide=trial == 2)
+        fresh = self._batch(others, trial, wide=trial == 1, end=(None, "high", "low")[trial])
         mix = lambda a, b: np.where(kept.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731
         y, y_pred = map_arrays(mix, base.y, fresh.y), self._of_samples(mix, base.y_pred, fresh.y_pred)
         return base, Batch(mix(base.places, fresh.places), y, y_pred, fresh.units), kept
@@ -109,10 +109,10 @@ class Look:
         ]
         return contributions, by_others, by_weights
 
-    def _batch(self, places, made_up, wide, end=None):
+    def _batch(self, places, trial, wide, end=None):
         y = take(self._y, places)
-        if made_up:
-            y = map_arrays(self._change, random_targets(y, self._outputs, self._rng, end))
+        if trial:
+            y = map_arrays(self._change, random_targets(y, self._outputs, self._rng, end, own=(None, 0.5, 0.0)[trial]))
         outputs = self._of_samples(lambda leaf: leaf[places], self._outputs)
         opposite = {"high": "low", "low": "high"}.get(end)
         y_pred = self._of_samples(lambda leaf, made: made, outputs, random_outputs(outputs, self._rng, wide, opposite))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from importance_sampling import importance as importances
+from importance_sampling.importance.lstm import LSTM
 from importance_sampling.labels import Apart, classes_for, classes_of_outputs
 from importance_sampling.sampler import ImportanceSampler
 from importance_sampling.stream_sampler import StreamSampler, check_indexed
@@ -19,7 +20,7 @@ def sampler_of(model, source, shuffle, seed, importance, pools, **settings):
         raise ValueError(f"`shuffle` must be True where `pools` is given. Received: shuffle=False, pools={pools!r}")
     importance = importances.resolve(importance, model)
     classes = classes_of(model, importance, source)
-    if classes is None and isinstance(importance, importances.LSTM):
+    if classes is None and isinstance(importance, LSTM):
         importance.room = classes_of_outputs(getattr(model, "outputs", None) or [])
     pools = pools if shuffle else "sequential"
     return ImportanceSampler(labelled(model, source), importance, pools=pools, classes=classes, seed=seed, **settings)
@@ -55,7 +56,7 @@ def sampler_of_batches(model, batches, change, shuffle, seed, importance, pools,
 
 
 def read_again(model, sampler, source):
-    """Lets a sampler draw from the same samples as before, whose values may have changed. Returns whether their classes have not."""
+    """Lets a sampler draw from the same samples, whose values may have changed. Returns whether their number of classes has not."""
     classes = sampler.read_from(labelled(model, source), classes_of(model, sampler.importance, source))
     return classes == sampler.classes
 

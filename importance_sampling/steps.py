@@ -182,18 +182,20 @@ class Scorer:
 
 
 class _CompiledWith:
-    """A function built from a compiled model and a first batch, built anew after `model.compile` was called again."""
+    """A function built from a compiled model and a first batch, built anew after `model.compile` was called again, and for batches
+    of another structure or rank, whose loss may take weights of another."""
 
     def __init__(self, model, build):
         self._model = model
         self._build = build
-        self._key = None
+        self._key, self._ranks = (), None
         self._built = None
 
     def get(self, x, y):
-        if self._key is None or not _same(self._key, self._compilation()):
+        ranks = str(map_arrays(lambda leaf: len(leaf.shape), (x, y)))
+        if ranks != self._ranks or not _same(self._key, self._compilation()):
             self._built = self._build(x, y)
-            self._key = self._compilation()
+            self._key, self._ranks = self._compilation(), ranks
         return self._built
 
     def _compilation(self):

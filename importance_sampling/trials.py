@@ -20,7 +20,7 @@ def random_outputs(outputs, rng, wide, end=None):
     return map_arrays(lambda leaf: change(leaf) if _is_float(leaf) else leaf, outputs)
 
 
-def random_targets(targets, outputs, rng, end=None):
+def random_targets(targets, outputs, rng, end=None, own=0.5):
     """Other targets of the same kind: class ids, one-hot rows, or numbers between those of the data, 0 and 1.
 
     Args:
@@ -28,9 +28,10 @@ def random_targets(targets, outputs, rng, end=None):
         outputs: the model's outputs, whose shapes tell class ids.
         rng: numpy Generator.
         end: None, or `"high"` or `"low"` for targets at one end: the last or first class, numbers above or below the others.
+        own: the share of numbers that are the data's own, such as a mark of what is missing.
     """
     shapes = [leaf.shape for leaf in keras.tree.flatten(outputs) if leaf is not None and leaf.ndim]
-    return map_arrays(lambda leaf: _targets(leaf, shapes, rng, end), targets)
+    return map_arrays(lambda leaf: _targets(leaf, shapes, rng, end, own), targets)
 
 
 def _near(leaf, rng):
@@ -52,7 +53,7 @@ def _wide(leaf, rng, end):
     return (values.mean() + scale * (away + rng.normal(size=leaf.shape))).astype(leaf.dtype)
 
 
-def _targets(leaf, shapes, rng, end):
+def _targets(leaf, shapes, rng, end, own):
     if leaf.dtype.kind == "b":
         return rng.random(leaf.shape) < 0.5 if end is None else np.full(leaf.shape, end == "high")
     if leaf.dtype.kind not in "iuf" and not _is_float(leaf):
@@ -66,8 +67,7 @@ def _targets(leaf, shapes, rng, end):
         return _classes(classes, leaf.shape, rng, end).astype(leaf.dtype)
     binary = bool(np.all((finite == 0) | (finite == 1))) and bool(finite.any())
     others = rng.integers(0 if binary else -1, 2, size=leaf.shape) if whole else rng.uniform(-1, 1, leaf.shape)
-    observed = 0.5 if np.ptp(finite) else 0.1  # such as a mark of what is missing
-    mixed = np.where(rng.random(leaf.shape) < observed, finite[rng.permutation(len(leaf))], others)
+    mixed = np.where(rng.random(leaf.shape) < own, finite[rng.permutation(len(leaf))], others)
     if end is not None:
         mixed = np.full(leaf.shape, float(end == "high")) if binary else (1 if end == "high" else -1) * (np.abs(mixed) + 1)
     return mixed.astype(leaf.dtype)

@@ -131,6 +131,8 @@ def _of_each_output(look, losses, options):
                 break
     if "shape" in reasons:
         return None, None, error
+    if ranks != [several[0] for several in options] and not any(reasons):
+        reasons = _examine(look, losses, pack(ranks))  # all together, since the first look ended with the first wrong shape
     return ranks, reasons, None
 
 
@@ -169,7 +171,8 @@ def _by_exchange(look, base, ranks, i, kept, before, after):
     """The reason why the samples `kept` do not contribute by themselves to output i, since they do not contribute the same after
     the others have been exchanged; or None."""
     if _same(before[kept], after[kept]):
-        unmoved = _same(before, after) and not _equal(before)
+        known = ~kept & np.isfinite(before) & np.isfinite(after)
+        unmoved = known.any() and _same(before[known], after[known]) and not _equal(before[known])
         return "outputs" if unmoved else None
     if not _same(before, look.contributions(base, ranks)[i]):
         return None  # a random loss, which cannot be compared with itself: derivatives must do

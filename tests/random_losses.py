@@ -60,7 +60,7 @@ def _back(values, one):
 
 def _pairs(p):
     p = ops.reshape(p, (ops.shape(p)[0], -1))
-    return ops.sum((p[:, None] - p[None]) ** 2, axis=-1)
+    return ops.mean((p[:, None] - p[None]) ** 2, axis=-1)
 
 
 # name: (values, y, p) to values that lean on the batch
@@ -72,9 +72,7 @@ LEANING = {
     "the hardest half": lambda v, y, p: v * ops.cast(v >= ops.median(v), v.dtype),
     "softmax over the batch": lambda v, y, p: v * _back(v, ops.softmax(_flat(v))),
     "nearest other": lambda v, y, p: v + 0.1 * _back(v, ops.min(_pairs(p) + 1e3 * ops.eye(ops.shape(p)[0]), axis=1)),
-    "furthest of like targets": lambda v, y, p: (
-        v + _back(v, ops.relu(0.5 + ops.max(_pairs(p) * ops.cast(_pairs(y) < 2.0, "float32"), axis=1) - ops.mean(_pairs(p))))
-    ),
+    "furthest of like targets": lambda v, y, p: v + _back(v, ops.softplus(ops.max(_pairs(p) * ops.exp(-_pairs(y)), axis=1))),
     "centred outputs": lambda v, y, p: v * _back(v, _flat((p - ops.mean(p, axis=0, keepdims=True)) ** 2)),
     "centred targets": lambda v, y, p: v * _back(v, _flat((y - ops.mean(y, axis=0, keepdims=True)) ** 2)),
     "the neighbour": lambda v, y, p: v + 0.2 * ops.roll(v, 1, axis=0),

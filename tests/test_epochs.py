@@ -334,18 +334,6 @@ def test_a_pool_that_replicas_cannot_share_evenly_has_some_samples_twice():
     assert shared(pool, 5) is pool
 
 
-def test_batches_on_two_replicas():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    for importance, expected in (("uniform", [8, 8, 8, 8, 4, 4]), ("pcg", [8, 8, 8, 8, 8, 4])):  # 4 and 3 samples last
-        with strategy.scope():
-            model = classifier()
-        sizes = []
-        training = ImportanceTraining(model, importance, presample=8, on_step=lambda draw, _: sizes.append(len(draw)))  # noqa: B023
-        with pytest.warns(UserWarning, match="ran out of data"):
-            training.fit(iter_of([*batches(), (X[:3], Y[:3])]), verbose=0)
-        assert sizes == expected
-
-
 PASSES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=7), min_size=1, max_size=5)
 
 

@@ -104,6 +104,20 @@ def test_a_last_batch_that_replicas_cannot_share_is_filled_up(blobs, strategy, l
     assert set(draws[-1].indices) == set(range(60, 60 + left))
 
 
+def test_batches_of_any_size_on_two_replicas(blobs, strategy):
+    """Four samples and three come last."""
+    x, y = blobs
+    batches = [(x[i:j], y[i:j]) for i, j in ((0, 8), (8, 16), (16, 24), (24, 32), (32, 36), (36, 39))]
+    for importance, expected in (("uniform", [8, 8, 8, 8, 4, 4]), ("pcg", [8, 8, 8, 8, 8, 4])):
+        with strategy.scope():
+            model = classifier()
+        sizes = []
+        training = ImportanceTraining(model, importance, presample=8, on_step=lambda draw, _: sizes.append(len(draw)))  # noqa: B023
+        with pytest.warns(UserWarning, match="ran out of data"):
+            training.fit(iter(batches), verbose=0)
+        assert sizes == expected
+
+
 def assert_same_training(alone, together, same_history):
     (model, steps, sampler, history), (other, others, other_sampler, other_history) = alone, together
     assert len(steps) == len(others) > 0
