@@ -4,11 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint wheel check oldest paper paper-runs paper-smoke notebooks bench clean
+.PHONY: help demo test proof lint wheel check oldest paper paper-runs paper-smoke notebooks bench clean
 
 help:
 	@echo "make demo    train uniform and approx side by side on MNIST (5 to 14 minutes on two cores)"
 	@echo "make test    all tests and doctests, warnings are errors"
+	@echo "make proof   500 random losses of single samples are taken apart, 500 that lean on the batch refused"
 	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
 	@echo "make paper   the paper's table and figures from the results files, docs/results.md"
@@ -27,6 +28,10 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+# five hundred random losses of single samples, and as many that lean on the batch
+proof: .venv/ready
+	RANDOM_LOSSES=500 $(BIN)/python -m pytest tests/test_proof.py -n auto --maxprocesses 4
 
 lint: .venv/ready
 	$(BIN)/ruff check .

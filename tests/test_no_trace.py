@@ -1,6 +1,7 @@
 """Nothing that is looked at leaves a trace: config, input shapes and saved file of a model are those after plain fit."""
 
 import json
+import re
 import zipfile
 
 import h5py
@@ -37,7 +38,7 @@ def LOSS():
 WAYS = {
     "plain": lambda model, x, y, settings: model.fit(x, y, **settings),
     "training": lambda model, x, y, settings: ImportanceTraining(model, "uniform", seed=0).fit(x, y, **settings),
-    "callback": lambda model, x, y, settings: model.fit(x, y, **settings, callbacks=[ImportanceSampling(8, "uniform")]),
+    "callback": lambda model, x, y, settings: model.fit(x, y, **settings, callbacks=[ImportanceSampling(10, "uniform")]),
 }
 
 
@@ -46,11 +47,11 @@ def after(make, x, y, way, folder):
     keras.backend.clear_session()  # the names that Keras gives count from the start
     keras.utils.set_random_seed(0)
     model = make()
-    WAYS[way](model, x, y, dict(batch_size=8, shuffle=False, verbose=0))
+    WAYS[way](model, x, y, dict(batch_size=10, shuffle=False, verbose=0))
     path = folder / f"{way}.keras"
     model.save(path)
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
+        config = json.loads(re.sub(rb'"shared_object_id": \d+', b'"shared_object_id": 0', archive.read("config.json")))
         archive.extract("model.weights.h5", folder / way)
     with h5py.File(folder / way / "model.weights.h5") as file:
         found = {}

@@ -1,5 +1,7 @@
 """The proof that a loss is one of single samples, against the losses of samples that are alone."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from importance_sampling.structures import take
 from tests.checks import assert_refused
 from tests.random_losses import problems
 
-MANY = settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+COUNT = int(os.environ.get("RANDOM_LOSSES", 60))
+MANY = settings(max_examples=COUNT, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 
 
 def contributions(model, form, x, y):
