@@ -5,8 +5,9 @@ import numpy as np
 import tensorflow as tf
 
 from importance_sampling.arrays import SparseRows
-from importance_sampling.losses import compute_loss, forward, unchanged
+from importance_sampling.losses import compute_loss, forward
 from importance_sampling.structures import arrays_of, map_arrays
+from importance_sampling.unchanged import unchanged
 
 _SEVERAL = 8
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from importance_sampling.losses import columns, compute_loss, forward, loss_refused
-from importance_sampling.structures import map_arrays, size_of, take
+from importance_sampling.structures import arrays_of, map_arrays, size_of, take
 from importance_sampling.trials import random_outputs, random_targets
 
 
@@ -78,6 +78,19 @@ class Look:
         mix = lambda a, b: np.where(kept.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731
         y, y_pred = map_arrays(mix, base.y, fresh.y), self._of_samples(mix, base.y_pred, fresh.y_pred)
         return base, Batch(mix(base.places, fresh.places), y, y_pred, fresh.units), kept
+
+    def marked(self, batch, kept, marks):
+        """The batch with marks of missing targets in turn at the samples that are not kept; None where targets take none."""
+
+        def mark(leaf):
+            if leaf.dtype.kind not in "if" or not _takes_marks(leaf, marks):
+                return leaf
+            found = np.resize(np.asarray(marks, leaf.dtype), len(leaf)).reshape(-1, *[1] * (leaf.ndim - 1))
+            return np.where(kept.reshape(found.shape), leaf, found)
+
+        if batch.y is None or not any(leaf.dtype.kind in "if" and _takes_marks(leaf, marks) for leaf in arrays_of(batch.y)):
+            return None
+        return batch._replace(y=map_arrays(mark, batch.y))
 
     def after(self, first, second):
         """One batch of the samples of both."""
@@ -155,7 +168,7 @@ class Look:
             try:
                 by_weights, *_ = (outer.gradient(total, units) for total in several)
                 derivatives.append(([outer.gradient(total, floats) for total in several], by_weights))
-            except LookupError:  # an operation that is differentiated once only
+            except (LookupError, tf.errors.OpError):  # an operation that is differentiated once only
                 derivatives.append((((), ()), ()))
         return by_unit, derivatives
 
@@ -164,6 +177,10 @@ class Look:
         if self._model.loss is None and type(self._model).compute_loss is keras.Model.compute_loss:
             received += "; what `add_loss` adds has no sample weights: give `loss` to `compile`, or override `compute_loss`"
         return loss_refused("depend on `sample_weight`", received)
+
+
+def _takes_marks(leaf, marks):
+    return leaf.dtype.kind == "f" or not np.isnan(marks).any()
 
 
 def _finite(targets):

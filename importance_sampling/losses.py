@@ -9,7 +9,6 @@ The same backward pass gives `b |d(loss)/d(output_i)|`, the upper bound of the g
 `LossRecorder` stands in for `model.compute_loss` while a step runs (or is traced) and keeps these values.
 """
 
-import contextlib
 import inspect
 import threading
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from importance_sampling.carrying import Carrier
+from importance_sampling.handing import handed_on
 
 
 class PerSample(NamedTuple):
@@ -65,13 +65,15 @@ class LossRecorder:
         else:
             del self._model.compute_loss
 
-    def begin(self, unweighted=False):
+    def begin(self, unweighted=False, given=None, tape=None):
         """Begins the records of a step in this thread.
 
         Args:
             unweighted: whether the step is told of no weights. Without it a step that passes on none is refused in `take`.
+            given: the weights that the step is told of, and a persistent tape that watches them, to see what it makes of them.
         """
         self._step.records, self._step.unweighted, self._step.graph = [], unweighted, _graph()
+        self._step.given, self._step.tape = [leaf for leaf in keras.tree.flatten(given) if leaf is not None], tape
 
     def record(self, x, y, y_pred, sample_weight):
         """Computes the loss with `training=False` and returns its `PerSample`."""
@@ -105,6 +107,10 @@ class LossRecorder:
     def _compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, *args, **kwargs):
         if sample_weight is None and not self._step.unweighted:  # not ours to weigh: a step that drops them is refused in `take`
             return self._original(x, y, y_pred, sample_weight, *args, **kwargs)
+        if self._step.given and _graph() is self._step.graph:
+            sample_weight = handed_on(sample_weight, self._step.given, self._step.tape)
+            if sample_weight is None:
+                raise step_refused(self._model, "it hands on weights of its own")
         b = tf.shape(next(leaf for leaf in keras.tree.flatten((sample_weight, x)) if leaf is not None))[0]
         unit = tf.ones(b, tf.float32)
         outputs = _differentiable_outputs(y_pred, self._of_samples) if self._gnorm else []
@@ -173,33 +179,6 @@ def forward(model, x):
     if _takes(model.call, "training"):
         return model(x, training=False)
     return model(x)
-
-
-@contextlib.contextmanager
-def unchanged(model, states=None):
-    """A context that leaves the model as it was: losses may update metrics, layers draw from generators or count.
-
-    Args:
-        model: a built model.
-        states: the variables to restore beside the metrics; None is all that are not trainable. Works in graphs too.
-    """
-    variables = [*model.metrics_variables, *(model.non_trainable_variables if states is None else states), *_between_batches(model)]
-    values = [tf.identity(v.value) for v in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, values):
-            variable.assign(value)
-        known = {id(variable) for variable in variables}
-        for variable in model.metrics_variables:  # a loss of several outputs makes some when it is first computed
-            if id(variable) not in known:
-                variable.assign(tf.zeros_like(variable.value))
-
-
-def _between_batches(model):
-    """What stateful layers keep from one batch to the next, which is no variable of the model."""
-    for layer in getattr(model, "layers", []):
-        yield from keras.tree.flatten(layer.states or []) if getattr(layer, "stateful", False) else _between_batches(layer)
 
 
 def _takes(method, name):

@@ -13,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from importance_sampling.looking import Look
-from importance_sampling.losses import LossRefused, columns, is_masked, step_refused, unchanged
+from importance_sampling.losses import LossRefused, columns, is_masked, step_refused
+from importance_sampling.reasons import Losses
 from importance_sampling.structures import map_arrays, size_of
-from importance_sampling.verdicts import Losses, ranks_of, reduction_of
+from importance_sampling.unchanged import unchanged
+from importance_sampling.verdicts import ranks_of, reduction_of
 
-_SAMPLES = 17  # more than a few, and hardly the first dimension of an output that is not of samples
+_FEW = 17  # samples; with fewer there is little to exchange
 
 
 def check_fit(model):
@@ -95,8 +97,9 @@ def loss_form(model, x, y):
         raise step_refused(model)
     with _explained(model, y):
         build(model, x)
-        few = np.resize(np.arange(size_of(x)), fixed_batch_size(model) or _SAMPLES)
-        x, y = map_arrays(lambda a: tf.gather(a, few), (x, y))
+        size = size_of(x)  # some losses want a number of samples, or an even one: whole batches
+        several = np.resize(np.arange(size), fixed_batch_size(model) or size * -(-_FEW // size))
+        x, y = map_arrays(lambda a: tf.gather(a, several), (x, y))
         with unchanged(model):
             return _form(model, x, y)
 
@@ -156,7 +159,8 @@ def _explained(model, y):
     except (TypeError, ValueError, AttributeError) as error:
         own_step = type(model).train_step is not keras.Model.train_step
         if own_step and type(model).compute_loss is keras.Model.compute_loss:
-            raise step_refused(model) from error
+            why = f"with what `call` returns as y_pred and what `fit` is given as y, it raises {type(error).__name__}: {error}"
+            raise step_refused(model, why) from error
         if y is None:
             raise LossRefused("`y` must be given for this loss, or come with `x`. Received: y=None") from error
         raise

@@ -10,11 +10,13 @@ import keras
 import tensorflow as tf
 
 from importance_sampling.finite import check_finite
-from importance_sampling.losses import LossRecorder, forward, scaled, step_refused, unchanged
+from importance_sampling.handing import HANDED_ON
+from importance_sampling.losses import LossRecorder, LossRefused, forward, scaled, step_refused
 from importance_sampling.metrics import metric_weights
 from importance_sampling.probe import fixed_batch_size, loss_form
 from importance_sampling.replicas import gathered, on_average, part_of_replica
 from importance_sampling.structures import arrays_of, map_arrays
+from importance_sampling.unchanged import unchanged
 
 SCORES = ("loss", "gnorm", "full_gnorm")
 
@@ -63,7 +65,12 @@ class TrainStep:
         Returns:
             The logs of `train_step` and a `PerSample`.
         """
-        return self._step(x, y, sample_weight, alpha)
+        try:
+            return self._step(x, y, sample_weight, alpha)
+        except tf.errors.InvalidArgumentError as error:
+            if HANDED_ON in str(error):
+                raise LossRefused(f"{HANDED_ON}, by {type(self._model).__name__}.train_step") from error
+            raise
 
     def _build(self, x, y):
         model = self._model
@@ -74,9 +81,11 @@ class TrainStep:
         strategy = model.distribute_strategy
 
         def step(x, y, sample_weight, alpha):
-            recorder.begin(unweighted=alpha is None)
-            with _told_of_weights(model):
-                logs = train_step((x, y, sample_weight if alpha is None else weighted(sample_weight, alpha)))
+            given = sample_weight if alpha is None else weighted(sample_weight, alpha)
+            looked_at = None if alpha is None or model.jit_compile else given  # XLA checks nothing as it runs
+            with _told_of_weights(model), _watching(looked_at) as tape:
+                recorder.begin(alpha is None, looked_at, tape)
+                logs = train_step((x, y, given))
             return logs, recorder.take(arrays_of(x)[0].shape[0])
 
         def alone(*batch):
@@ -93,6 +102,17 @@ class TrainStep:
             return on_average(strategy, logs), gathered(strategy, per_sample)
 
         return _compile(model, alone if strategy.num_replicas_in_sync == 1 else together)
+
+
+@contextlib.contextmanager
+def _watching(weights):
+    """A tape that sees what a step makes of its weights, None where there are none to look at."""
+    if weights is None:
+        yield None
+        return
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(keras.tree.flatten(weights))
+        yield tape
 
 
 def weighted(sample_weight, alpha):

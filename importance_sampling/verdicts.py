@@ -8,63 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from importance_sampling.losses import LossRefused, loss_refused
+from importance_sampling.reasons import RULES, mixture, refusal
 
 _TOLERANCE = 1e-5  # relative; the same sample in the same place is computed by the same operations
 _TRIALS = range(3)  # see `Look.pair`
+_MARKS = ((np.nan, -1, -100), (-1, -100), (np.nan,), (-1,), (-100,))  # of missing targets, the first that the loss takes
 _WRONG_SHAPE = (tf.errors.InvalidArgumentError, TypeError, ValueError, AttributeError, KeyError, IndexError)
-
-# reason: what the loss must, what was received
-RULES = {
-    "number": (
-        "have a value for each sample",
-        "a loss that returns one number for the whole batch; reduce over the last axis only, as in "
-        "keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)",
-    ),
-    "flat": (
-        "have a value for each sample",
-        "an output of shape (b,), over which Keras's losses reduce as over the last axis: end the model with (b, 1), as by "
-        "keras.layers.Reshape((1,))",
-    ),
-    "others": (
-        "have a value for each sample that depends on no other sample of the batch",
-        "a loss of a sample that changes with the other samples, as one of pairs, triplets or ranks in the batch does",
-    ),
-    "normalised": (
-        "not be normalised by the sample weights",
-        "reduction='mean_with_sample_weight' or like it; take 'sum_over_batch_size'",
-    ),
-    "nonlinear": ("be linear in the sample weights", "a function of the weighted losses that is no sum or mean of them"),
-    "place": ("have a value for each sample that does not depend on its place in the batch", "one that does"),
-    "outputs": ("be computed from the `y_pred` it is given", "one that keeps its value when `x`, `y` and `y_pred` change"),
-}
-
-
-class Losses:
-    """What the losses given to `compile` say of themselves.
-
-    Attributes:
-        reduction: `"mean"` or `"sum"`; None where they do not say it.
-        known: whether all are Keras's own, so that one look is enough where it tells something.
-        of_keras: whether it is Keras's `compute_loss` that computes them.
-    """
-
-    def __init__(self, model):
-        self.reduction, self.known = None, False
-        self.of_keras = False
-        if type(model).compute_loss is not keras.Model.compute_loss or "compute_loss" in vars(model):
-            return
-        self.of_keras = True
-        losses = [keras.losses.get(loss) for loss in keras.tree.flatten(model.loss) if loss is not None]
-        self.known = bool(losses) and all(_module(loss).split(".")[0] == "keras" for loss in losses)
-        if any(isinstance(loss, keras.losses.Loss) and type(loss).__call__ is not keras.losses.Loss.__call__ for loss in losses):
-            return
-        said = {getattr(loss, "reduction", "mean") if isinstance(loss, keras.losses.Loss) else "mean" for loss in losses}
-        said = {"mean" if one == "sum_over_batch_size" else one for one in said}
-        if "mean_with_sample_weight" in said:
-            raise loss_refused(*RULES["normalised"])
-        if said == {"mean", "sum"}:
-            raise _mixture()
-        self.reduction = said.pop() if len(said) == 1 and said <= {"mean", "sum"} else None
 
 
 def ranks_of(look, losses, names):
@@ -86,7 +35,7 @@ def ranks_of(look, losses, names):
         if ranks is not None and not any(reasons):
             return keras.tree.pack_sequence_as(look.y_pred, ranks)
         if ranks is not None and losses.of_keras:
-            raise _refusal({name: "flat" if one and r == "number" else r for name, r, one in zip(names, reasons, flat)})
+            raise refusal({name: "flat" if one and r == "number" else r for name, r, one in zip(names, reasons, flat)})
         found += [] if ranks is None else [dict(zip(names, reasons))]
     for rank in dict.fromkeys([*options[0], *(rank for several in options for rank in several)]):
         try:
@@ -101,7 +50,7 @@ def ranks_of(look, losses, names):
         found.append({None: "flat" if all(flat) and reason == "number" else reason})
     if not found:
         raise error
-    raise _refusal(next((one for one in found if set(one.values()) - {None, "number", "flat"}), found[0]))
+    raise refusal(next((one for one in found if set(one.values()) - {None, "number", "flat"}), found[0]))
 
 
 def _of_each_output(look, losses, options):
@@ -154,7 +103,25 @@ def _examine(look, losses, ranks):
         reasons = [_by_exchange(look, base, ranks, i, kept, *found) for i, found in enumerate(zip(before, after))]
         if any(reasons) or (losses.known and all(_tells(some) for some in before)):
             break
+        if trial == 1:
+            after = _with_marks(look, base, ranks, kept) or after
+            reasons = [_by_exchange(look, base, ranks, i, kept, *found) for i, found in enumerate(zip(before, after))]
+            if any(reasons):
+                break
     return reasons
+
+
+def _with_marks(look, base, ranks, kept):
+    """Contributions where the samples that are not kept have targets that are missing; None where the loss takes no such mark."""
+    for marks in _MARKS:
+        batch = look.marked(base, kept, marks)
+        if batch is None:
+            continue
+        try:
+            return look.contributions(batch, ranks)
+        except _WRONG_SHAPE:
+            continue
+    return None
 
 
 def _by_derivatives(units, contributions, by_others, by_weights):
@@ -176,6 +143,8 @@ def _by_exchange(look, base, ranks, i, kept, before, after):
         return "outputs" if unmoved else None
     if not _same(before, look.contributions(base, ranks)[i]):
         return None  # a random loss, which cannot be compared with itself: derivatives must do
+    if not _same(before, look.contributions(base._replace(units=base.units[::-1] * 1.5), ranks)[i]):
+        return "nonlinear"
     return "number" if _equal(before) else "others"
 
 
@@ -203,7 +172,7 @@ def reduction_of(look, losses, ranks):
         if found:
             break
     if len(found) > 1:
-        raise _mixture()
+        raise mixture()
     if found == {None}:
         raise loss_refused("be the mean or the sum over the batch", "one that is neither")
     return found.pop() if found else "mean"
@@ -232,21 +201,3 @@ def _equal(values):
 def _tells(values):
     """Whether there is something to compare: a wrong shape makes all equal, and so does a loss that is the same for all."""
     return bool(np.isfinite(values).any() and not _equal(values))
-
-
-def _refusal(reasons):
-    """The error that tells all reasons at once, a dictionary by the name of the output, or None where there is but one."""
-    reasons = {name: reason for name, reason in reasons.items() if reason}
-    rules = " and ".join(dict.fromkeys(RULES[reason][0] for reason in reasons.values()))
-    of = lambda name: f"for output {name!r}, " if name is not None else ""  # noqa: E731
-    return loss_refused(rules, "; ".join(of(name) + RULES[reason][1] for name, reason in reasons.items()))
-
-
-def _mixture():
-    return loss_refused("reduce every output in the same way, by mean or by sum", "a mixture")
-
-
-def _module(loss):
-    """Where a loss is defined; a function of `functools.partial` where that function is."""
-    loss = getattr(loss, "func", loss)
-    return (type(loss) if isinstance(loss, keras.losses.Loss) else loss).__module__ or ""

@@ -8,9 +8,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "importance_sampling"
 TIERS = [
     {"types", "version", "structures", "arrays", "copying"},  # 0
-    {"smoothing", "reweighting", "drawing", "pools", "history", "labels", "sources", "streams", "mapping", "replicas", "carrying"},
-    {"trials", "windows", "importance.network"},
+    {"smoothing", "reweighting", "drawing", "pools", "history", "labels", "sources", "streams", "mapping", "replicas"},
+    {"trials", "windows", "importance.network", "carrying", "handing", "unchanged"},
     {"losses", "inputs"},
+    {"reasons"},
     {"looking", "verdicts", "metrics", "finite"},
     {"probe"},
     {"steps"},
@@ -21,7 +22,7 @@ TIERS = [
     {"stream_sampler"},
     {"engine", "sampler_of"},
     {"callbacks", "training"},
-    {"recipes"},  # 12
+    {"recipes"},  # 14
 ]
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

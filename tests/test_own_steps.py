@@ -339,3 +339,45 @@ def test_refusals_name_what_is_missing():
     endpoint.compile("sgd")
     with pytest.raises(ValueError, match="what `add_loss` adds has no sample weights"):
         ImportanceTraining(endpoint, "uniform").fit(X, verbose=0)
+
+
+class OnesInstead(OwnStep):
+    def loss_of(self, x, y, sample_weight):
+        return super().loss_of(x, y, tf.ones(tf.shape(x)[0]))
+
+
+class NormalisedWeights(OwnStep):
+    def loss_of(self, x, y, sample_weight):
+        return super().loss_of(x, y, sample_weight / tf.reduce_mean(sample_weight))
+
+
+class Reversed(OwnStep):
+    def loss_of(self, x, y, sample_weight):
+        return super().loss_of(x[::-1], y[::-1], sample_weight[::-1])
+
+
+class Filtered(OwnStep):
+    def loss_of(self, x, y, sample_weight):
+        some = y[:, 0] > 0
+        return super().loss_of(x[some], y[some], sample_weight[some])
+
+
+@pytest.mark.parametrize(
+    ("make", "eagerly"),
+    [*((make, eagerly) for make in (OnesInstead, NormalisedWeights, Reversed) for eagerly in (False, True)), (Filtered, False)],
+)
+def test_a_step_that_does_not_hand_its_weights_on_is_refused_before_it_has_changed_the_model(make, eagerly):
+    model = compiled(make(), run_eagerly=eagerly)
+    model.optimizer.learning_rate.assign(0.1)
+    text = "`model.train_step` must (compute its loss as .* weights of its own|hand the sample weights it is given on)"
+    assert_refused(model, lambda: stepped(model, OWN), text)
+
+
+def test_a_step_may_multiply_the_weights_by_its_own():
+    class Doubled(OwnStep):
+        def loss_of(self, x, y, sample_weight):
+            return super().loss_of(x, y, sample_weight * (1.0 + tf.cast(y[:, 0] > 0, "float32")))
+
+    model = compiled(Doubled())
+    _, per_sample = stepped(model, OWN)
+    np.testing.assert_allclose(per_sample.losses, OWN * (1 + (Y[:, 0] > 0)) * losses_of(model), rtol=1e-5)

@@ -288,9 +288,9 @@ def test_a_loss_of_what_the_model_kept_is_refused():
     ("make", "most"),
     [
         (lambda: compiled((4,), L.Dense(3), "mse"), 3),
-        (lambda: compiled((4,), L.Dense(3), lambda y, p: ops.mean((y - p) ** 2, axis=-1)), 7),
-        (lambda: compiled((4,), L.Dense(3), None, Weighted), 10),
-        (lambda: compiled((6, 6, 2), outputs_of(a=head("a"), b=head("b")), {"a": "mse", "b": DICE}), 11),
+        (lambda: compiled((4,), L.Dense(3), lambda y, p: ops.mean((y - p) ** 2, axis=-1)), 8),
+        (lambda: compiled((4,), L.Dense(3), None, Weighted), 11),
+        (lambda: compiled((6, 6, 2), outputs_of(a=head("a"), b=head("b")), {"a": "mse", "b": DICE}), 12),
     ],
     ids=["of Keras", "a function", "compute_loss", "two outputs"],
 )
