@@ -99,13 +99,14 @@ def classes_for(targets, outputs):
 
 
 def ignored_classes(model):
-    """The ids that a model's losses leave out: the `ignore_class` of `SparseCategoricalCrossentropy`, or of its function in a
-    `functools.partial`."""
-    found = (
-        getattr(loss, "keywords", {}).get("ignore_class", getattr(loss, "ignore_class", None))
-        for loss in keras.tree.flatten(model.loss)
-    )
-    return {int(one) for one in found if one is not None}
+    """The ids that a model's losses leave out, each with whether Keras divides by the number of what is left: the `ignore_class`
+    of `SparseCategoricalCrossentropy`, or of its function in a `functools.partial`. Returns a dictionary."""
+    found = {}
+    for loss in keras.tree.flatten(model.loss):
+        one = getattr(loss, "keywords", {}).get("ignore_class", getattr(loss, "ignore_class", None))
+        if one is not None:
+            found[int(one)] = found.get(int(one), False) or getattr(loss, "reduction", None) != "sum"
+    return found
 
 
 class Apart:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from importance_sampling.labels import ignored_classes
 from importance_sampling.looking import Look
 from importance_sampling.losses import LossRefused, columns, is_masked, step_refused
 from importance_sampling.reasons import Losses
@@ -105,12 +106,12 @@ def loss_form(model, x, y):
 
 
 def _form(model, x, y):
-    ignored, divided = _ignored(model)
+    ignored = ignored_classes(model)
     look = Look(model, x, y, lambda leaf: _without(leaf, ignored), fixed_batch_size(model))
     losses = Losses(model)
     ranks = ranks_of(look, losses, _names(model, look.y_pred))
     reduction = reduction_of(look, losses, ranks)
-    separable = not divided and not is_masked(look.y_pred)
+    separable = not any(ignored.values()) and not is_masked(look.y_pred)
     divisor = _divisor(model.distribute_strategy, look, ranks)
     return LossForm(reduction, ranks, separable, divisor, tuple(look.states), tuple(keras.tree.flatten(look.of_samples)))
 
@@ -173,17 +174,6 @@ def _names(model, y_pred):
     names = getattr(model, "output_names", None) or []
     count = len(keras.tree.flatten(y_pred))
     return names if len(names) == count else list(range(count))
-
-
-def _ignored(model):
-    """The classes that losses ignore, and whether Keras divides by what is left: `ignore_class` of
-    `SparseCategoricalCrossentropy`, or of its function in a `functools.partial`."""
-    found = {}
-    for loss in keras.tree.flatten(model.loss):
-        one = getattr(loss, "keywords", {}).get("ignore_class", getattr(loss, "ignore_class", None))
-        if one is not None:
-            found[one] = found.get(one, False) or getattr(loss, "reduction", None) != "sum"
-    return set(found), any(found.values())
 
 
 def _without(targets, ignored):
