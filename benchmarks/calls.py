@@ -1,4 +1,4 @@
-"""How many calls of the package a step takes, from the user's array to what the importance learns, and how often they change module.
+"""How many calls of the package a step takes, from the user's array to what the importance learns.
 
     python -m benchmarks.calls
 

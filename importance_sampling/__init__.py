@@ -11,16 +11,16 @@ if keras.backend.backend() != "tensorflow":
         f"Received: keras.backend.backend()={keras.backend.backend()!r}"
     )
 
-from importance_sampling.callbacks import ImportanceSampling, with_indices
-from importance_sampling.dataset import weighted_dataset
-from importance_sampling.history import LossHistory
+from importance_sampling.data.dataset import weighted_dataset
+from importance_sampling.data.sources import ArraySource, ItemSource
+from importance_sampling.data.streams import Indexed
+from importance_sampling.fit.callbacks import ImportanceSampling, with_indices
+from importance_sampling.fit.recipes import ApproximateImportanceTraining, BiasedImportanceTraining
+from importance_sampling.fit.training import ImportanceTraining
 from importance_sampling.importance import LSTM, Oracle, PerClassGaussian, Uniform
-from importance_sampling.recipes import ApproximateImportanceTraining, BiasedImportanceTraining
-from importance_sampling.sampler import ImportanceSampler
-from importance_sampling.smoothing import adaptive, additive, power
-from importance_sampling.sources import ArraySource, ItemSource
-from importance_sampling.streams import Indexed
-from importance_sampling.training import ImportanceTraining
+from importance_sampling.importance.history import LossHistory
+from importance_sampling.sampling.sampler import ImportanceSampler
+from importance_sampling.sampling.smoothing import adaptive, additive, power
 from importance_sampling.types import Draw, Pool
 from importance_sampling.version import __version__
 

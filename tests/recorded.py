@@ -1,6 +1,6 @@
 """What a seed gave when it was recorded: draws, weights and the trained model of every importance, and what is given today.
 
-    python -m tests.recorded        writes the record anew; only where a change of results is meant, which the CHANGELOG tells
+python -m tests.recorded        writes the record anew; only where a change of results is meant, which the CHANGELOG tells
 """
 
 import hashlib
@@ -18,10 +18,11 @@ from tests.models import L, small_lstm
 
 RECORD = Path(__file__).parent / "recorded.json"
 IMPORTANCES = {"uniform": "uniform", "oracle": "oracle", "pcg": "pcg", "approx": small_lstm}
-ARRAYS = [
-    "-".join(map(str, case)) for case in itertools.product(["arrays"], IMPORTANCES, ["multinomial", "systematic"], [0.5, 1.0])
+CASES = [
+    *itertools.product(["arrays"], IMPORTANCES, ["multinomial", "systematic"], [0.5, 1.0]),
+    *itertools.product(["batches", "callback"], ["oracle", "pcg"], ["multinomial"], [0.5]),
 ]
-CASES = [*ARRAYS, *("-".join(map(str, c)) for c in itertools.product(["batches", "callback"], ["oracle", "pcg"], ["multinomial"], [0.5]))]
+CASES = ["-".join(map(str, case)) for case in CASES]
 
 
 def run(case):

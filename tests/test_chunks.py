@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, Oracle
-from importance_sampling.importance.network import Learnt, adam_step, from_state, state_of
+from importance_sampling.model.loss_network import Learnt, adam_step, from_state, state_of
 from tests.checks import assert_equal_weights
 from tests.models import classifier, small_lstm
 

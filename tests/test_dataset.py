@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from importance_sampling import ArraySource, Draw, ImportanceSampler, weighted_dataset
-from importance_sampling.dataset import ordered_dataset
+from importance_sampling.data.dataset import ordered_dataset
 
 
 class Counting(ArraySource):

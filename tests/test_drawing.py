@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from importance_sampling.drawing import multinomial, systematic
+from importance_sampling.sampling.drawing import multinomial, systematic
 
 P = np.array([0.0, 0.02, 0.08, 0.1, 0.3, 0.5, 0.0])
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from importance_sampling import ImportanceTraining
-from importance_sampling.stream_sampler import StreamSampler, shared
-from importance_sampling.streams import BatchStream
+from importance_sampling.data.streams import BatchStream
+from importance_sampling.sampling.stream_sampler import StreamSampler, shared
 from importance_sampling.types import Pool
 from tests.checks import assert_refused
 from tests.data import Batches, Loader

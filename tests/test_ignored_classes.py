@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, Indexed, with_indices
-from importance_sampling.labels import Apart
+from importance_sampling.data.labels import Apart
 from tests.checks import assert_refused
 from tests.models import L
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import LSTM, ImportanceTraining, Indexed, ItemSource
-from importance_sampling.sources import ArraySource
+from importance_sampling.data.sources import ArraySource
 from tests.checks import assert_refused
 from tests.data import Batches, Items, frames, memory_map, on_disk
 from tests.models import classifier

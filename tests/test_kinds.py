@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, Indexed, with_indices
-from importance_sampling.structures import take
+from importance_sampling.data.structures import take
 from tests.checks import assert_refused
 from tests.data import Batches, Items, Loader, Table, frames, generator, memory_map, on_disk
 from tests.kinds import KINDS, LABELS, TARGET, WITH_CLASSES, N, X, compiled, dense

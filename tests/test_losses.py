@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import Oracle, Pool
-from importance_sampling.losses import LossRecorder
-from importance_sampling.probe import loss_form
-from importance_sampling.steps import Scorer, TrainStep
+from importance_sampling.model.losses import LossRecorder
+from importance_sampling.model.probe import loss_form
+from importance_sampling.model.steps import Scorer, TrainStep
 from tests.models import L, classifier
 
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import ImportanceSampling, ImportanceTraining, Oracle
-from importance_sampling.steps import TrainStep
+from importance_sampling.model.steps import TrainStep
 from tests.checks import assert_refused
 from tests.models import L
 

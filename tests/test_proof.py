@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 
 from importance_sampling import ImportanceSampling, ImportanceTraining, looking
-from importance_sampling.losses import LossRecorder, LossRefused, forward
-from importance_sampling.probe import loss_form
-from importance_sampling.structures import take
+from importance_sampling.data.structures import take
+from importance_sampling.model.losses import LossRecorder, LossRefused, forward
+from importance_sampling.model.probe import loss_form
 from tests.checks import assert_refused
 from tests.random_losses import problems
 

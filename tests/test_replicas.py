@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import ImportanceSampling, ImportanceTraining, with_indices
-from importance_sampling.probe import loss_form
+from importance_sampling.model.probe import loss_form
 from tests.checks import assert_refused
 from tests.models import L, classifier, small_lstm
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importance_sampling.reweighting import check, literal, rescaled, sample_weights
+from importance_sampling.sampling.reweighting import check, literal, rescaled, sample_weights
 
 distributions = st.lists(st.floats(1e-6, 1), min_size=2, max_size=20).map(lambda s: np.array(s) / np.sum(s))
 

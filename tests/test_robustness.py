@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import LSTM, ArraySource, ImportanceSampler, ImportanceTraining, Oracle, PerClassGaussian, Pool
-from importance_sampling.probe import loss_form
-from importance_sampling.steps import Scorer, TrainStep
+from importance_sampling.model.probe import loss_form
+from importance_sampling.model.steps import Scorer, TrainStep
 from tests.models import L, classifier, small_lstm
 
 RNG = np.random.default_rng(0)

@@ -178,7 +178,7 @@ def test_permutation_pools_offer_every_sample_equally_often():
 
 def test_random_pools_are_uniform():
     """20,000 pools of 5 of 12: each sample is offered 5/12 of the time, within 4 standard errors."""
-    from importance_sampling.pools import RandomPools
+    from importance_sampling.sampling.pools import RandomPools
 
     rng, pools = np.random.default_rng(0), RandomPools(12)
     drawn = np.array([pools.next(5, rng) for _ in range(20_000)])

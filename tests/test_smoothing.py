@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from importance_sampling import adaptive, additive, power
-from importance_sampling.smoothing import resolve
+from importance_sampling.sampling.smoothing import resolve
 
 SCORES = np.array([0.0, 1.0, 4.0])
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from importance_sampling.labels import class_ids
-from importance_sampling.sources import ArraySource, Weighted, split
+from importance_sampling.data.labels import class_ids
+from importance_sampling.data.sources import ArraySource, Weighted, split
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from importance_sampling.importance.gaussian import PerClassGaussian
 from importance_sampling.importance.lstm import LSTM
 from importance_sampling.importance.oracle import Oracle
 from importance_sampling.importance.uniform import Uniform
-from importance_sampling.steps import SCORES
+from importance_sampling.model.steps import SCORES
 from importance_sampling.types import Importance
 
 _BY_NAME = {

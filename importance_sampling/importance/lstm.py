@@ -5,10 +5,19 @@ Here is what belongs to one data set: the history, the weights and the state of 
 """
 
 import numpy as np
-import tensorflow as tf
 
-from importance_sampling.history import LossHistory
-from importance_sampling.importance.network import LossNetwork, Sizes, compiled, from_state, parts, start, state_of
+from importance_sampling.importance.history import LossHistory
+from importance_sampling.model.loss_network import (
+    LossNetwork,
+    Sizes,
+    compiled,
+    from_state,
+    parts,
+    predicting,
+    start,
+    state_of,
+    tensors,
+)
 from importance_sampling.types import State
 
 
@@ -144,8 +153,7 @@ class LSTM:
         then it would call the frequent classes, which are the easy ones, hard.
         """
         self._scale = _scale(mean)
-        others = self._learnt.weights[:-1]  # than the bias of the linear layer
-        self._learnt = self._learnt._replace(weights=tf.concat([others, [mean / self._scale]], axis=0))
+        self._learnt = predicting(self._learnt, mean / self._scale)
 
     def _inputs(self, indices, labels):
         losses, count = self.losses.window(indices)
@@ -155,10 +163,10 @@ class LSTM:
         return losses / np.float32(self._scale or 1.0), count, ids
 
     def _predict(self, losses, count, labels):
-        return self._functions().predict(self._learnt.weights, *map(tf.constant, (losses, count, labels)))
+        return self._functions().predict(self._learnt.weights, *tensors(losses, count, labels))
 
     def _fit(self, losses, count, labels, targets, known):
-        self._learnt = self._functions().fit(self._learnt, *map(tf.constant, (losses, count, labels, targets, known)))
+        self._learnt = self._functions().fit(self._learnt, *tensors(losses, count, labels, targets, known))
 
     def _functions(self):
         return compiled(self._sizes, bool(self.jit_compile))

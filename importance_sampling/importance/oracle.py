@@ -4,8 +4,8 @@ import copy
 
 import numpy as np
 
-from importance_sampling.probe import fixed_batch_size
-from importance_sampling.steps import SCORES, Scorer
+from importance_sampling.model.probe import fixed_batch_size
+from importance_sampling.model.steps import SCORES, Scorer
 from importance_sampling.types import State
 
 

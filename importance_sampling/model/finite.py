@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.arrays import SparseRows
-from importance_sampling.losses import compute_loss, forward
-from importance_sampling.structures import arrays_of, map_arrays
-from importance_sampling.unchanged import unchanged
+from importance_sampling.data.arrays import SparseRows
+from importance_sampling.data.structures import arrays_of, map_arrays
+from importance_sampling.model.losses import compute_loss, forward
+from importance_sampling.model.unchanged import unchanged
 
 _SEVERAL = 8
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from importance_sampling.streams import NO_BATCH, End
-from importance_sampling.structures import arrays_of, map_arrays, size_of, take
+from importance_sampling.data.streams import NO_BATCH, End
+from importance_sampling.data.structures import arrays_of, map_arrays, size_of, take
 from importance_sampling.types import Batch, Pool
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from importance_sampling.structures import map_arrays, take
+from importance_sampling.data.structures import map_arrays, take
 from importance_sampling.types import State
 
 

@@ -10,9 +10,9 @@ import warnings
 import numpy as np
 
 from importance_sampling import importance as importances
-from importance_sampling import reweighting as weighing
-from importance_sampling import smoothing as smoothings
-from importance_sampling.drawing import DRAWS
+from importance_sampling.sampling import reweighting as weighing
+from importance_sampling.sampling import smoothing as smoothings
+from importance_sampling.sampling.drawing import DRAWS
 from importance_sampling.types import Draw, State
 
 _UNIFORM = "Importance scores must be finite; this draw, and any like it, is uniform."

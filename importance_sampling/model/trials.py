@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from importance_sampling.structures import map_arrays
+from importance_sampling.data.structures import map_arrays
 
 
 def random_outputs(outputs, rng, wide, end=None):

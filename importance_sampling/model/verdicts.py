@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.losses import LossRefused, loss_refused
-from importance_sampling.reasons import RULES, mixture, refusal
+from importance_sampling.model.losses import LossRefused, loss_refused
+from importance_sampling.model.reasons import RULES, mixture, refusal
 
 _TOLERANCE = 1e-5  # relative; the same sample in the same place is computed by the same operations
 _TRIALS = range(3)  # see `Look.pair`

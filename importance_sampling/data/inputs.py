@@ -4,9 +4,9 @@ import h5py
 import keras
 import numpy as np
 
-from importance_sampling.arrays import SparseRows, is_array
-from importance_sampling.sources import ArraySource, ItemSource, Weighted, stored
-from importance_sampling.structures import arrays_of, map_arrays, rows
+from importance_sampling.data.arrays import SparseRows, is_array
+from importance_sampling.data.sources import ArraySource, ItemSource, Weighted, stored
+from importance_sampling.data.structures import arrays_of, map_arrays, rows
 
 
 def source_of(x, y, sample_weight):

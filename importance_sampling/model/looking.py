@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.losses import columns, compute_loss, forward, loss_refused
-from importance_sampling.structures import arrays_of, map_arrays, size_of, take
-from importance_sampling.trials import random_outputs, random_targets
+from importance_sampling.data.structures import arrays_of, map_arrays, size_of, take
+from importance_sampling.model.losses import columns, compute_loss, forward, loss_refused
+from importance_sampling.model.trials import random_outputs, random_targets
 
 
 class Batch(NamedTuple):

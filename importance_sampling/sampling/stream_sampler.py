@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from importance_sampling.chooser import Chooser
-from importance_sampling.labels import class_ids
-from importance_sampling.sampler import check_pooling, check_presample, pool_size
-from importance_sampling.streams import num_batches
-from importance_sampling.structures import size_of, take
+from importance_sampling.data.labels import class_ids
+from importance_sampling.data.streams import num_batches
+from importance_sampling.data.structures import size_of, take
+from importance_sampling.data.windows import Part, Window, pool_of_parts
+from importance_sampling.sampling.pool_sampler import Chooser
+from importance_sampling.sampling.sampler import check_pooling, check_presample, pool_size
 from importance_sampling.types import Pool
-from importance_sampling.windows import Part, Window, pool_of_parts
 
 
 class StreamSampler(Chooser):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.structures import arrays_of, map_arrays
+from importance_sampling.data.structures import arrays_of, map_arrays
 
 
 def replicas_of(model):

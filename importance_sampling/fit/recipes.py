@@ -1,6 +1,6 @@
 """Settings that have a name."""
 
-from importance_sampling.training import ImportanceTraining
+from importance_sampling.fit.training import ImportanceTraining
 
 
 class ApproximateImportanceTraining(ImportanceTraining):

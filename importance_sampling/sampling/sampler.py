@@ -5,10 +5,10 @@ The engine calls it just as a user's own loop does.
 
 import numpy as np
 
-from importance_sampling.chooser import Chooser
 from importance_sampling.copying import deep_copied
-from importance_sampling.labels import class_ids, class_ids_if_any
-from importance_sampling.pools import POOLS, Once
+from importance_sampling.data.labels import class_ids, class_ids_if_any
+from importance_sampling.sampling.pool_sampler import Chooser
+from importance_sampling.sampling.pools import POOLS, Once
 from importance_sampling.types import Pool, State
 
 _CLASSES = 100_000  # numbers above this and the number of samples are no class ids, and would make a huge table

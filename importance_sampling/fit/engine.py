@@ -18,13 +18,13 @@ import time
 import keras
 import numpy as np
 
-from importance_sampling.dataset import endless_dataset
-from importance_sampling.finite import not_finite
+from importance_sampling.data.dataset import endless_dataset
+from importance_sampling.data.inputs import check_targets
+from importance_sampling.data.mapping import SampleMap
+from importance_sampling.data.structures import size_of, take
 from importance_sampling.importance import Oracle
-from importance_sampling.inputs import check_targets
-from importance_sampling.mapping import SampleMap
-from importance_sampling.replicas import check_divisible, out_of_scope, replicas_of
-from importance_sampling.structures import size_of, take
+from importance_sampling.model.finite import not_finite
+from importance_sampling.model.replicas import check_divisible, out_of_scope, replicas_of
 
 
 class Engine(keras.callbacks.Callback):

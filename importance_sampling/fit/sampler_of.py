@@ -3,11 +3,11 @@
 import numpy as np
 
 from importance_sampling import importance as importances
+from importance_sampling.data.labels import Apart, classes_for, classes_of_outputs
+from importance_sampling.data.streams import BatchStream, Indexed
 from importance_sampling.importance.lstm import LSTM
-from importance_sampling.labels import Apart, classes_for, classes_of_outputs
-from importance_sampling.sampler import ImportanceSampler
-from importance_sampling.stream_sampler import StreamSampler, check_indexed
-from importance_sampling.streams import BatchStream, Indexed
+from importance_sampling.sampling.sampler import ImportanceSampler
+from importance_sampling.sampling.stream_sampler import StreamSampler, check_indexed
 
 
 def sampler_of(model, source, shuffle, seed, importance, pools, **settings):

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.arrays import as_array, is_array, standardized
 from importance_sampling.copying import deep_copied
-from importance_sampling.structures import check_weights, item_of, map_arrays, size_of, without_gaps
+from importance_sampling.data.arrays import as_array, is_array, standardized
+from importance_sampling.data.structures import check_weights, item_of, map_arrays, size_of, without_gaps
 
 NO_BATCH = "`x` must have at least one batch. Received: one that is empty, or has come to its end"
 _END = object()  # of a pass

@@ -4,21 +4,21 @@ import keras
 import numpy as np
 
 from importance_sampling import importance as importances
-from importance_sampling import smoothing as smoothings
-from importance_sampling.chooser import check_settings
 from importance_sampling.copying import deep_copied
-from importance_sampling.dataset import HeldOut
-from importance_sampling.engine import DrawingEngine, Engine, joined
-from importance_sampling.finite import not_finite
-from importance_sampling.inputs import by_class, checked_class_weight, refuse_with_batches, source_of, weighted_by_class
-from importance_sampling.mapping import SampleMap
-from importance_sampling.probe import check_fit
-from importance_sampling.replicas import check_divisible, out_of_scope, replicas_of
-from importance_sampling.sampler import check_batch_size, check_pooling
-from importance_sampling.sampler_of import read_again, same_data, sampler_of, sampler_of_batches
-from importance_sampling.sources import split
-from importance_sampling.steps import TrainStep
-from importance_sampling.streams import is_stream
+from importance_sampling.data.dataset import HeldOut
+from importance_sampling.data.inputs import by_class, checked_class_weight, refuse_with_batches, source_of, weighted_by_class
+from importance_sampling.data.mapping import SampleMap
+from importance_sampling.data.sources import split
+from importance_sampling.data.streams import is_stream
+from importance_sampling.fit.engine import DrawingEngine, Engine, joined
+from importance_sampling.fit.sampler_of import read_again, same_data, sampler_of, sampler_of_batches
+from importance_sampling.model.finite import not_finite
+from importance_sampling.model.probe import check_fit
+from importance_sampling.model.replicas import check_divisible, out_of_scope, replicas_of
+from importance_sampling.model.steps import TrainStep
+from importance_sampling.sampling import smoothing as smoothings
+from importance_sampling.sampling.pool_sampler import check_settings
+from importance_sampling.sampling.sampler import check_batch_size, check_pooling
 
 
 class ImportanceTraining:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.structures import map_arrays
+from importance_sampling.data.structures import map_arrays
 
 
 class SampleMap:

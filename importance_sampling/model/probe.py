@@ -12,13 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.labels import ignored_classes
-from importance_sampling.looking import Look
-from importance_sampling.losses import LossRefused, columns, is_masked, step_refused
-from importance_sampling.reasons import Losses
-from importance_sampling.structures import map_arrays, size_of
-from importance_sampling.unchanged import unchanged
-from importance_sampling.verdicts import ranks_of, reduction_of
+from importance_sampling.data.labels import ignored_classes
+from importance_sampling.data.structures import map_arrays, size_of
+from importance_sampling.model.looking import Look
+from importance_sampling.model.losses import LossRefused, columns, is_masked, step_refused
+from importance_sampling.model.reasons import Losses
+from importance_sampling.model.unchanged import unchanged
+from importance_sampling.model.verdicts import ranks_of, reduction_of
 
 _FEW = 17  # samples; with fewer there is little to exchange
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from importance_sampling.losses import loss_refused
+from importance_sampling.model.losses import loss_refused
 
 # reason: what the loss must, what was received
 RULES = {

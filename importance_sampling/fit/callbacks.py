@@ -7,18 +7,18 @@ import keras
 import numpy as np
 
 from importance_sampling import importance as importances
-from importance_sampling.arrays import of_fit
-from importance_sampling.chooser import Chooser
 from importance_sampling.copying import deep_copied
-from importance_sampling.engine import Engine
-from importance_sampling.inputs import check_targets
-from importance_sampling.labels import Apart
-from importance_sampling.replicas import local_batch, out_of_scope
-from importance_sampling.sampler import check_batch_size
-from importance_sampling.steps import TrainStep
-from importance_sampling.stream_sampler import pool_of
-from importance_sampling.streams import checked_indices
-from importance_sampling.structures import map_arrays, size_of, take, without_gaps
+from importance_sampling.data.arrays import of_fit
+from importance_sampling.data.inputs import check_targets
+from importance_sampling.data.labels import Apart
+from importance_sampling.data.streams import checked_indices
+from importance_sampling.data.structures import map_arrays, size_of, take, without_gaps
+from importance_sampling.fit.engine import Engine
+from importance_sampling.model.replicas import local_batch, out_of_scope
+from importance_sampling.model.steps import TrainStep
+from importance_sampling.sampling.pool_sampler import Chooser
+from importance_sampling.sampling.sampler import check_batch_size
+from importance_sampling.sampling.stream_sampler import pool_of
 
 
 class ImportanceSampling(Engine):

@@ -6,8 +6,8 @@ Only the samples that are asked for are ever read: `source[indices]` is the one 
 import h5py
 import numpy as np
 
-from importance_sampling.arrays import as_array, as_scalar, sparse_rows, standardized
-from importance_sampling.structures import arrays_of, check_weights, item_of, map_arrays, rows, take, without_gaps
+from importance_sampling.data.arrays import as_array, as_scalar, sparse_rows, standardized
+from importance_sampling.data.structures import arrays_of, check_weights, item_of, map_arrays, rows, take, without_gaps
 from importance_sampling.types import Source
 
 

@@ -9,14 +9,14 @@ import inspect
 import keras
 import tensorflow as tf
 
-from importance_sampling.finite import check_finite
-from importance_sampling.handing import HANDED_ON
-from importance_sampling.losses import LossRecorder, LossRefused, forward, scaled, step_refused
-from importance_sampling.metrics import metric_weights
-from importance_sampling.probe import fixed_batch_size, loss_form
-from importance_sampling.replicas import gathered, on_average, part_of_replica
-from importance_sampling.structures import arrays_of, map_arrays
-from importance_sampling.unchanged import unchanged
+from importance_sampling.data.structures import arrays_of, map_arrays
+from importance_sampling.model.finite import check_finite
+from importance_sampling.model.handing import HANDED_ON
+from importance_sampling.model.losses import LossRecorder, LossRefused, forward, scaled, step_refused
+from importance_sampling.model.metrics import metric_weights
+from importance_sampling.model.probe import fixed_batch_size, loss_form
+from importance_sampling.model.replicas import gathered, on_average, part_of_replica
+from importance_sampling.model.unchanged import unchanged
 
 SCORES = ("loss", "gnorm", "full_gnorm")
 

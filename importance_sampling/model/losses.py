@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from importance_sampling.carrying import Carrier
-from importance_sampling.handing import handed_on
+from importance_sampling.model.carrying import Carrier
+from importance_sampling.model.handing import handed_on
 
 
 class PerSample(NamedTuple):

@@ -150,6 +150,16 @@ def start(network, learning_rate):
     return Learnt(weights, nothing, nothing, tf.constant(0, tf.int64), tf.constant(learning_rate, tf.float32))
 
 
+def predicting(learnt, value):
+    """A `Learnt` that predicts about that value for every sample: the last weight is the bias of the linear layer."""
+    return learnt._replace(weights=tf.concat([learnt.weights[:-1], [value]], axis=0))
+
+
+def tensors(*arrays):
+    """NumPy arrays for the functions of `Compiled`."""
+    return [tf.constant(array) for array in arrays]
+
+
 def state_of(learnt, shapes):
     """A `Learnt` as arrays in the order of Keras: those of the weights, and of `keras.optimizers.Adam`."""
     weights, *moments = [[part.numpy() for part in parts(vector, shapes)] for vector in learnt[:3]]
