@@ -13,36 +13,58 @@ if keras.backend.backend() != "tensorflow":
 
 from importance_sampling.data.dataset import weighted_dataset
 from importance_sampling.data.sources import ArraySource, ItemSource
-from importance_sampling.data.streams import Indexed
-from importance_sampling.fit.callbacks import ImportanceSampling, with_indices
+from importance_sampling.data.streams import with_indices
+from importance_sampling.fit.callbacks import ImportanceSampling
 from importance_sampling.fit.recipes import ApproximateImportanceTraining, BiasedImportanceTraining
 from importance_sampling.fit.training import ImportanceTraining
-from importance_sampling.importance import LSTM, Oracle, PerClassGaussian, Uniform
+from importance_sampling.importance.base import Importance
+from importance_sampling.importance.gaussian import PerClassGaussian
 from importance_sampling.importance.history import LossHistory
+from importance_sampling.importance.lstm import LSTMImportance
+from importance_sampling.importance.oracle import Oracle
+from importance_sampling.importance.uniform import Uniform
+from importance_sampling.registry import register, registered
+from importance_sampling.sampling.batch_size import BatchSizeRule, Fixed, StepInfo, Warmup
+from importance_sampling.sampling.drawing import Drawing
+from importance_sampling.sampling.measures import effective_sample_size, variance_ratio
+from importance_sampling.sampling.pools import Pools
+from importance_sampling.sampling.reweighting import Reweighting
 from importance_sampling.sampling.sampler import ImportanceSampler
-from importance_sampling.sampling.smoothing import adaptive, additive, power
+from importance_sampling.sampling.smoothing import Smoothing, adaptive, additive, power
 from importance_sampling.types import Draw, Pool
 from importance_sampling.version import __version__
 
 __all__ = [
     "ApproximateImportanceTraining",
     "ArraySource",
+    "BatchSizeRule",
     "BiasedImportanceTraining",
     "Draw",
+    "Drawing",
+    "Fixed",
+    "Importance",
     "ImportanceSampler",
     "ImportanceSampling",
     "ImportanceTraining",
-    "Indexed",
     "ItemSource",
-    "LSTM",
+    "LSTMImportance",
     "LossHistory",
     "Oracle",
     "PerClassGaussian",
     "Pool",
+    "Pools",
+    "Reweighting",
+    "Smoothing",
+    "StepInfo",
     "Uniform",
+    "Warmup",
     "adaptive",
     "additive",
+    "effective_sample_size",
     "power",
+    "register",
+    "registered",
+    "variance_ratio",
     "__version__",
     "weighted_dataset",
     "with_indices",

@@ -2,7 +2,7 @@
 
 import keras
 
-from importance_sampling import LSTM
+from importance_sampling import LSTMImportance
 
 L = keras.layers
 
@@ -32,4 +32,4 @@ def digits_classifier(**compiling):
 
 def small_lstm(**options):
     """The LSTM of the paper, quick to start."""
-    return LSTM(**{"history": 3, "units": 4, "jit_compile": False, **options})
+    return LSTMImportance(**{"history": 3, "units": 4, "jit_compile": False, **options})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import LSTM, ImportanceSampling, PerClassGaussian, with_indices
+from importance_sampling import ImportanceSampling, LSTMImportance, PerClassGaussian, with_indices
 from tests.checks import ENDINGS, assert_plain_fit_goes_on, assert_refused, ended_by
 from tests.data import Batches
 from tests.models import classifier
@@ -57,9 +57,8 @@ def test_an_indexed_data_set_runs_what_keeps_a_history(blobs, importance):
     x, y = blobs
     model = classifier(optimizer=keras.optimizers.SGD(0.0))
     expected = np.asarray(keras.losses.sparse_categorical_crossentropy(y, model(x)))
-    own = LSTM(history=2, units=4, jit_compile=False) if importance == "approx" else PerClassGaussian()
-    size = 300 if importance == "approx" else None
-    callback = ImportanceSampling(batch_size=20, importance=own, size=size, classes=3, seed=0)
+    own = LSTMImportance(history=2, units=4, jit_compile=False) if importance == "approx" else PerClassGaussian()
+    callback = ImportanceSampling(batch_size=20, importance=own, seed=0)
     dataset = with_indices(tf.data.Dataset.from_tensor_slices((x, y))).shuffle(300, seed=1).batch(100)
     if importance == "pcg":  # needs labels, no indices: weights stay weights
         dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(100)
@@ -147,7 +146,7 @@ def test_one_callback_on_two_models_scores_by_each(blobs):
         model.fit(x, y, batch_size=50, shuffle=False, callbacks=[callback], verbose=0)
         each = np.asarray(keras.losses.sparse_categorical_crossentropy(y, model(x)))
         for i, (draw, losses) in enumerate(steps):
-            start = draw.candidates[0] - 50 * i
+            start = draw.pool_indices[0] - 50 * i
             np.testing.assert_allclose(draw.scores, each[draw.indices - start], rtol=1e-4)
             np.testing.assert_allclose(losses, draw.scores, rtol=1e-4)
         assert len(steps) == 6
@@ -171,9 +170,21 @@ def test_an_exception_of_another_callback_just_before_a_step_does_no_harm_later(
     assert int(model.optimizer.iterations) == before + 3
 
 
-def test_indices_do_not_go_with_weights():
-    with pytest.raises(ValueError, match=r"`dataset` must give samples \(x, y\)"):
-        with_indices(tf.data.Dataset.from_tensor_slices((X, Y, Y)))
+def test_indices_go_with_weights(blobs):
+    """With weight 0 for two of three classes, what was learnt of their samples is 0, of the others it is not."""
+    x, y = blobs
+    own = LSTMImportance(history=2, units=4, jit_compile=False)
+    callback = ImportanceSampling(batch_size=20, importance=own, seed=0)
+    samples = tf.data.Dataset.from_tensor_slices((x, y, (y == 1).astype("float32")))
+    classifier().fit(with_indices(samples).batch(100), epochs=4, shuffle=False, callbacks=[callback], verbose=0)
+    losses, count = callback.sampler.importance.losses.window(np.arange(300))
+    np.testing.assert_array_equal(losses[y != 1], 0)
+    assert (losses[y == 1].sum(axis=1) > 0).sum() == np.count_nonzero(count[y == 1]) > 20
+
+
+def test_indices_are_of_samples():
+    with pytest.raises(ValueError, match=r"`dataset` must give samples \(x, y\) or \(x, y, sample_weight\)"):
+        with_indices(tf.data.Dataset.from_tensor_slices(X))
 
 
 X, Y = np.zeros((60, 2), np.float32), np.arange(60) % 3
@@ -197,11 +208,7 @@ def test_bad_settings_are_refused_at_once(arguments, text):
     ("arguments", "text"),
     [
         (dict(batch_size=40), "`batch_size` of ImportanceSampling must be at most that of fit. Received: 40 of 30"),
-        (dict(batch_size=8, importance="approx"), "`size` must be given for an importance that keeps a history"),
-        (
-            dict(batch_size=8, importance="approx", size=60, classes=3),
-            r"`x` must give batches \(x, y, indices\) where `size` is given",
-        ),
+        (dict(batch_size=8, importance="approx"), "a history of losses needs a stable index of each sample. Give with_indices"),
     ],
 )
 def test_bad_data_are_refused_before_the_first_step(arguments, text):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, Oracle
+from importance_sampling import ImportanceSampling, ImportanceTraining, LSTMImportance, Oracle, with_indices
 from importance_sampling.model.loss_network import Learnt, adam_step, from_state, state_of
 from tests.checks import assert_equal_weights
 from tests.models import classifier, small_lstm
@@ -92,7 +92,7 @@ def test_two_lstms_of_the_same_sizes_share_no_state():
     """Against one that learns alone."""
 
     def learnt(companion):
-        lstms = [LSTM(history=2, units=4, jit_compile=False) for _ in range(2 if companion else 1)]
+        lstms = [LSTMImportance(history=2, units=4, jit_compile=False) for _ in range(2 if companion else 1)]
         for i, lstm in enumerate(lstms):
             lstm.build(8, 2, seed=i)
         for step in range(5):
@@ -183,21 +183,17 @@ def test_a_model_that_keras_cannot_copy_is_named():
 
 
 def indexed(x, y):
-    return tf.data.Dataset.from_tensor_slices((x, y, np.arange(len(x)))).batch(64)
+    return with_indices(tf.data.Dataset.from_tensor_slices((x, y))).batch(64)
 
 
 def fit_with(callback, model, x, y):
-    if callback._size is None:
-        model.fit(x, y, batch_size=64, shuffle=False, callbacks=[callback], verbose=0)
-    else:
-        model.fit(indexed(x, y), shuffle=False, callbacks=[callback], verbose=0)
+    model.fit(indexed(x, y), shuffle=False, callbacks=[callback], verbose=0)
     return model.get_weights()
 
 
 @pytest.mark.parametrize("importance", LEARNING)
 def test_a_copied_callback_works_with_any_model_and_holds_none(importance, blobs):
-    sizes = dict(size=300, classes=3) if importance == "approx" else {}
-    callback = ImportanceSampling(16, LEARNING[importance](), k=0.25, seed=0, **sizes)
+    callback = ImportanceSampling(16, LEARNING[importance](), k=0.25, seed=0)
     model = classifier()
     start = model.get_weights()
     expected = fit_with(callback, model, *blobs)

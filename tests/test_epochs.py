@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from importance_sampling import ImportanceTraining
 from importance_sampling.data.streams import BatchStream
+from importance_sampling.sampling.settings import Settings
 from importance_sampling.sampling.stream_sampler import StreamSampler, shared
 from importance_sampling.types import Pool
 from tests.checks import assert_refused
@@ -219,7 +220,7 @@ def test_padded_batches_of_varying_length():
 def test_padded_batches_of_one_length_are_chosen_from():
     data = words().map(lambda x, y: (tf.ensure_shape(tf.pad(x, [[0, 0], [0, 5 - tf.shape(x)[1]]]), (None, 5)), y))
     model, pools = of_words(1), []
-    training = ImportanceTraining(model, "oracle", presample=20, seed=0, on_step=lambda draw, _: pools.append(draw.presample))
+    training = ImportanceTraining(model, "oracle", presample=20, seed=0, on_step=lambda draw, _: pools.append(draw.pool_size))
     with pytest.warns(UserWarning, match="ran out of data"):
         training.fit(data, epochs=2, verbose=0)
     assert pools == [24, 24, 20, 20, 20, 24, 24, 20, 20, 20]
@@ -289,8 +290,8 @@ def test_a_generator_goes_on_where_it_is_and_drains():
     fronts, pools = [], []
 
     def note(draw, _):
-        fronts.append(int(draw.candidates[0]))
-        pools.append(draw.presample)
+        fronts.append(int(draw.pool_indices[0]))
+        pools.append(draw.pool_size)
 
     given = iter_of(batches())
     training = ImportanceTraining(classifier(), "oracle", presample=20, seed=0, on_step=note)
@@ -367,14 +368,15 @@ def candidates(passes, k, i, presample):
 
 def sampler_over(given, presample, batch_size):
     stream = BatchStream(given, False, np.random.default_rng(0))
-    return StreamSampler(stream, "pcg", presample=max(presample, batch_size), seed=0)
+    settings = Settings.of("pcg", presample=max(presample, batch_size)).bound(None)
+    return StreamSampler(stream, settings, seed=0, classes=None, replicas=1, apart=None)
 
 
 def assert_draw(draw, expected):
     """Its pool is that, and its samples are read right from wherever they are in it."""
-    np.testing.assert_array_equal(draw.candidates, np.arange(len(expected)) + draw.candidates[0])
+    np.testing.assert_array_equal(draw.pool_indices, np.arange(len(expected)) + draw.pool_indices[0])
     x, y, _ = draw.read()
-    np.testing.assert_array_equal(x[:, 0], np.asarray(expected)[draw.indices - draw.candidates[0]])
+    np.testing.assert_array_equal(x[:, 0], np.asarray(expected)[draw.indices - draw.pool_indices[0]])
     np.testing.assert_array_equal(y, x[:, 0] % 3)
     np.testing.assert_array_equal(draw.labels, y)
 
@@ -387,10 +389,10 @@ def test_a_window_is_its_twin(sizes, presample, batch_size):
     for k, one in enumerate(given.passes):
         sampler.begin_epoch(to_the_end=True)
         for i in range(len(one)):
-            expected = candidates(given.passes, k, i, sampler.presample)
+            expected = candidates(given.passes, k, i, sampler.settings.presample)
             draw = sampler.draw(batch_size)
             assert_draw(draw, expected)
-            assert draw.presample <= sum(map(len, one))
+            assert draw.pool_size <= sum(map(len, one))
         for _ in range(2):  # an execution of several steps asks again
             with pytest.raises(StopIteration):
                 sampler.draw(batch_size)
@@ -408,7 +410,7 @@ def test_a_window_that_goes_on_is_its_twin(sizes, presample, batch_size):
         for i in range(len(one)):
             if i % 3 == 0:
                 sampler.begin_epoch(to_the_end=False)
-            assert_draw(sampler.draw(batch_size), candidates(given.passes, k, i, sampler.presample))
+            assert_draw(sampler.draw(batch_size), candidates(given.passes, k, i, sampler.settings.presample))
     with pytest.raises(StopIteration):
         sampler.draw(batch_size)
 
@@ -423,7 +425,7 @@ def test_an_epoch_that_is_cut_short_is_followed_by_a_whole_one(sizes, cut, presa
         sampler.draw(1)
     sampler.begin_epoch(to_the_end=True)
     drawn = [sampler.draw(1) for _ in sizes]
-    assert drawn[0].presample >= min(presample, sum(sizes))
+    assert drawn[0].pool_size >= min(presample, sum(sizes))
     with pytest.raises(StopIteration):
         sampler.draw(1)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, Indexed, with_indices
+from importance_sampling import ImportanceSampling, ImportanceTraining, LSTMImportance, with_indices
 from importance_sampling.data.labels import Apart
 from tests.checks import assert_refused
 from tests.models import L
@@ -35,7 +35,7 @@ def classifier(ignored, partial=False):
 
 
 def approx(**options):
-    return LSTM(history=2, units=4, jit_compile=False, **options)
+    return LSTMImportance(history=2, units=4, jit_compile=False, **options)
 
 
 @pytest.mark.parametrize("importance", ["approx", "pcg"])
@@ -75,11 +75,11 @@ def test_labels_that_come_with_batches(way):
     if way == "pcg on batches":
         history = ImportanceTraining(model, "pcg", presample=POOL).fit(samples.batch(B), verbose=0)
     elif way == "approx on indexed batches":
-        history = ImportanceTraining(model, approx(), presample=POOL).fit(Indexed(samples.enumerate().batch(B), N, 3), verbose=0)
+        history = ImportanceTraining(model, approx(), presample=POOL).fit(with_indices(samples).batch(B), verbose=0)
     elif way == "pcg by the callback":
         history = model.fit(samples.batch(POOL), shuffle=False, callbacks=[ImportanceSampling(B, "pcg")], verbose=0)
     else:
-        callback = ImportanceSampling(B, approx(), size=N, classes=3)
+        callback = ImportanceSampling(B, approx())
         history = model.fit(with_indices(samples).batch(POOL), shuffle=False, callbacks=[callback], verbose=0)
     assert np.isfinite(history.history["loss"]).all()
 
@@ -88,7 +88,7 @@ def test_labels_that_come_with_batches(way):
 @pytest.mark.parametrize("importance", ["approx", "pcg"])
 def test_negative_labels_that_count_are_refused_with_what_helps(importance, ignored):
     model = classifier(ignored)
-    text = r"importance=LSTM\(classes=0\) do without.*one that does not count is `ignore_class` of the loss.*y=-1"
+    text = r"importance=LSTMImportance\(classes=0\) do without.*one that does not count is `ignore_class` of the loss.*y=-1"
     assert_refused(
         model, lambda: ImportanceTraining(model, importance, presample=POOL).fit(X, LABELS, batch_size=B, verbose=0), text
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import LSTM, ImportanceTraining, Indexed, ItemSource
+from importance_sampling import ImportanceTraining, ItemSource, LSTMImportance, with_indices
 from importance_sampling.data.sources import ArraySource
 from tests.checks import assert_refused
 from tests.data import Batches, Items, frames, memory_map, on_disk
@@ -58,7 +58,7 @@ def test_random_access_trains_as_arrays_do(data, tmp_path, kind, importance):
 @pytest.mark.parametrize("kind", ["hdf5", "memory map", "items and targets"])
 def test_approx_needs_only_the_targets_before_it_reads(data, tmp_path, kind):
     x, y = RANDOM_ACCESS[kind](tmp_path, *data)
-    training = ImportanceTraining(classifier(), LSTM(history=2, units=4, jit_compile=False), presample=60, seed=0)
+    training = ImportanceTraining(classifier(), LSTMImportance(history=2, units=4, jit_compile=False), presample=60, seed=0)
     draws = recorded(training)
     training.fit(x, y, batch_size=B, verbose=0)
     assert len(draws) == 6
@@ -72,7 +72,6 @@ def streams(x, y):
     dataset = tf.data.Dataset.from_tensor_slices((x, y))
     return {
         "tf.data": lambda: dataset.batch(B),
-        "indexed": lambda: dataset.enumerate().batch(B),
         "PyDataset": lambda: Batches(x, y, B),
         "generator": lambda: iter([(x[i : i + B], y[i : i + B]) for i in range(0, N, B)] * 20),
     }
@@ -90,7 +89,7 @@ def test_batches_train(data, kind, importance):
     steps = 6 if kind == "generator" else None
     history = training.fit(streams(x, y)[kind](), epochs=5, steps_per_epoch=steps, verbose=0)
     assert int(model.optimizer.iterations) == 30 == len(draws)
-    assert {(len(draw), draw.presample) for draw in draws} == {(B, B if importance == "uniform" else 60)}
+    assert {(len(draw), draw.pool_size) for draw in draws} == {(B, B if importance == "uniform" else 60)}
     assert list(history.history) == ["accuracy", "loss"]
     assert model.evaluate(x, y, verbose=0)[0] < 0.8 * start
 
@@ -113,9 +112,9 @@ def test_approx_on_indexed_batches(data):
     x, y = data
     model = classifier(optimizer=keras.optimizers.SGD(0.0))
     expected = np.asarray(keras.losses.sparse_categorical_crossentropy(y, model(x)))
-    dataset = tf.data.Dataset.from_tensor_slices((x, y)).enumerate().shuffle(N, seed=1).batch(B)
-    training = ImportanceTraining(model, LSTM(history=2, units=4, jit_compile=False), presample=60, seed=0)
-    training.fit(Indexed(dataset, size=N, classes=3), epochs=4, verbose=0)
+    dataset = with_indices(tf.data.Dataset.from_tensor_slices((x, y))).shuffle(N, seed=1).batch(B)
+    training = ImportanceTraining(model, LSTMImportance(history=2, units=4, jit_compile=False), presample=60, seed=0)
+    training.fit(dataset, epochs=4, verbose=0)
     losses, count = training.sampler.importance.losses.window(np.arange(N))
     assert count.sum() > 100
     for i in np.flatnonzero(count):
@@ -289,9 +288,10 @@ def test_batches_of_varying_shape_are_refused(data):
 
 
 def test_labels_above_the_classes_are_refused(data):
-    dataset = tf.data.Dataset.from_tensor_slices(data).enumerate().batch(B)
+    dataset = with_indices(tf.data.Dataset.from_tensor_slices(data)).batch(B)
+    own = LSTMImportance(classes=2, jit_compile=False)
     with pytest.raises(ValueError, match="`y` must be class ids below `classes`, 2. Received: y=2"):
-        ImportanceTraining(classifier(), presample=60).fit(Indexed(dataset, size=N, classes=2), verbose=0)
+        ImportanceTraining(classifier(), own, presample=60).fit(dataset, verbose=0)
 
 
 def test_item_sources_stack_nested_samples():
@@ -320,9 +320,9 @@ X, Y = np.zeros((N, 2), np.float32), np.arange(N) % 3
         ("approx", lambda: streams(X, Y)["tf.data"](), {}, "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches"),
         (
             "approx",
-            lambda: Indexed(streams(np.arange(N), Y)["indexed"](), size=N),
+            lambda: ((X[:B], Y[:B], {"index": np.ones((B, 2), int)}) for _ in range(9)),
             {},
-            "`classes` must be given where the labels come with",
+            '`x` must give an "index" for each sample, a whole number >= 0',
         ),
         ("oracle", lambda: streams(X, Y)["tf.data"](), dict(y=Y), "`y` must come with the batches of `x`"),
         ("oracle", lambda: streams(X, Y)["PyDataset"](), dict(sample_weight=Y), "`sample_weight` must come with the batches"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining, Indexed, with_indices
+from importance_sampling import ImportanceSampling, ImportanceTraining, LSTMImportance, with_indices
 from importance_sampling.data.structures import take
 from tests.checks import assert_refused
 from tests.data import Batches, Items, Loader, Table, frames, generator, memory_map, on_disk
@@ -22,7 +22,7 @@ IMPORTANCES = ["uniform", "oracle", "gnorm", "approx", "pcg"]
 
 
 def importance_of(name, **options):
-    return LSTM(history=2, units=4, jit_compile=False, **options) if name == "approx" else name
+    return LSTMImportance(history=2, units=4, jit_compile=False, **options) if name == "approx" else name
 
 
 def all_weights(model):
@@ -114,7 +114,7 @@ STREAMS = {
     "generator": lambda folder, x, y, b: dict(x=generator(x, y, b), steps_per_epoch=N // b),
 }
 INDEXED = {
-    "indexed tf.data": lambda folder, x, y, b: dict(x=Indexed(slices(x, y).enumerate().batch(b), N, 3 if y is LABELS else 0)),
+    "indexed tf.data": lambda folder, x, y, b: dict(x=with_indices(slices(x, y)).batch(b)),
 }
 INPUTS = {**RANDOM_ACCESS, **WITHOUT_TARGETS, **STREAMS, **INDEXED}
 OF_KERAS = [name for name in (*RANDOM_ACCESS, *STREAMS) if name not in ("items and targets", "a column", "loader")]
@@ -155,7 +155,7 @@ def test_kinds_of_data_through_the_callback(tmp_path, target, inputs, importance
     callback = ImportanceSampling(B, importance_of(importance), seed=0)
     refusal = None
     if importance == "approx":
-        refusal = "`size` must be given for an importance that keeps a history"
+        refusal = "a history of losses needs a stable index of each sample"
     elif importance == "pcg" and y is not LABELS:
         refusal = "`y` must be class ids"
     make = lambda: INPUTS[inputs](tmp_path, X, y, POOL)  # noqa: E731
@@ -171,7 +171,7 @@ def test_kinds_of_data_through_the_callback(tmp_path, target, inputs, importance
 @pytest.mark.parametrize("target", ["classes", "regression"])
 def test_an_indexed_data_set_through_the_callback(target):
     model, y = data_of(target)
-    callback = ImportanceSampling(B, importance_of("approx"), size=N, classes=3 if y is LABELS else 0, seed=0)
+    callback = ImportanceSampling(B, importance_of("approx"), seed=0)
     data = with_indices(slices(X, y)).batch(POOL)
     assert_trains(model, X, y, lambda **arguments: model.fit(data, shuffle=False, callbacks=[callback], **arguments))
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 from importance_sampling import Oracle, Pool
 from importance_sampling.model.losses import LossRecorder
 from importance_sampling.model.probe import loss_form
-from importance_sampling.model.steps import Scorer, TrainStep
+from importance_sampling.model.scorer import Scorer
+from importance_sampling.model.steps import TrainStep
 from tests.models import L, classifier
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import LSTM, ImportanceSampling, ImportanceTraining
+from importance_sampling import ImportanceSampling, ImportanceTraining, LSTMImportance
 from tests.checks import assert_refused
 from tests.kinds import KINDS
 from tests.models import L, classifier
@@ -107,7 +107,7 @@ def test_raw_samples_may_be_of_another_shape_and_type(importance):
     decode = lambda x, y: (tf.one_hot(tf.cast(x, tf.int32) % 3, 3), y)  # noqa: E731
     model = keras.Sequential([keras.Input((3,)), L.Dense(3, activation="softmax")])
     model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
-    own = LSTM(history=2, units=4, jit_compile=False) if importance == "approx" else importance
+    own = LSTMImportance(history=2, units=4, jit_compile=False) if importance == "approx" else importance
     training = ImportanceTraining(model, own, presample=60, seed=0, map=decode)
     if importance == "oracle":
         with pytest.raises(ValueError, match=r"`map` must keep the shape and type of x .* Received: float32\(3,\) for uint8\(\)"):

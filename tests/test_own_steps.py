@@ -284,7 +284,7 @@ def test_the_oracle_scores_in_parts_of_the_fixed_batch_size(score):
     errors = np.concatenate([Y[i : i + 4] - model(X[i : i + 4]).numpy() for i in range(0, N, 4)])
     expected = np.mean(errors**2, axis=1) if score == "loss" else np.linalg.norm(2 * errors / 3, axis=1)
     for draw, _ in steps:
-        np.testing.assert_allclose(draw.candidate_scores, expected[draw.candidates], rtol=1e-4)
+        np.testing.assert_allclose(draw.pool_scores, expected[draw.pool_indices], rtol=1e-4)
 
 
 def known(y):

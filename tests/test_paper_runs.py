@@ -19,7 +19,7 @@ from examples.paper.experiments import EXPERIMENTS, epochs_of
 from examples.paper.measures import variance_ratio
 from examples.paper.results_file import Refused, Results, Settings, commit
 from examples.paper.runs import run
-from importance_sampling import LSTM, ArraySource, ImportanceSampler, Oracle, Pool
+from importance_sampling import ArraySource, ImportanceSampler, LSTMImportance, Oracle, Pool
 from tests.models import classifier
 
 
@@ -64,7 +64,9 @@ def without_times(line):
 
 @pytest.mark.parametrize("method", ["oracle", "approx"])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, method, monkeypatch):
-    monkeypatch.setattr("importance_sampling.importance.LSTM", functools.partial(LSTM, jit_compile=False))  # three quick starts
+    monkeypatch.setattr(
+        "importance_sampling.importance.LSTM", functools.partial(LSTMImportance, jit_compile=False)
+    )  # three quick starts
     command = ["mnist", "--methods", method, "--k", "0.5", "--seeds", "0", "--steps", "12"]
     folders = lambda name: ["--results", str(tmp_path / name), "--checkpoints", str(tmp_path / f"{name}-kept")]  # noqa: E731
     assert cli.main([*command, "--epochs", "4", *folders("whole")]) == 0
@@ -262,7 +264,7 @@ def test_the_variance_ratio_is_that_of_the_whole_presample(blobs):
     source = ArraySource(x, y)
     sampler = ImportanceSampler(source, Oracle(model), k=0.5, smoothing=0.1, presample=300, seed=0)
     before = sampler.get_state()
-    gradient_norm = Oracle(model, score="full_gnorm")
+    gradient_norm = Oracle(model, quantity="full_gnorm")
     found = variance_ratio(gradient_norm, sampler, 299)
     assert sampler.get_state()["rng"] == before["rng"]
     everything = Pool(np.arange(300), None, lambda part: source[part])

@@ -151,7 +151,7 @@ def test_on_step_tells_the_losses_of_the_samples(make, x, y):
     training.fit(x, y, batch_size=12, verbose=0)
     for draw, losses in steps:
         np.testing.assert_allclose(losses, expected[draw.indices], rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(draw.candidate_scores, expected[draw.candidates], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(draw.pool_scores, expected[draw.pool_indices], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("make", "x", "y"), SAY_NOTHING.values(), ids=SAY_NOTHING)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import LSTM, ArraySource, ImportanceSampler, ImportanceTraining, Oracle, PerClassGaussian, Pool
+from importance_sampling import ArraySource, ImportanceSampler, ImportanceTraining, LSTMImportance, Oracle, PerClassGaussian, Pool
 from importance_sampling.model.probe import loss_form
-from importance_sampling.model.steps import Scorer, TrainStep
+from importance_sampling.model.scorer import Scorer
+from importance_sampling.model.steps import TrainStep
 from tests.models import L, classifier, small_lstm
 
 RNG = np.random.default_rng(0)
@@ -77,9 +78,9 @@ def test_losses_that_are_negative_count_as_none():
         warnings.simplefilter("always")
         for _ in range(20):
             draw = sampler.draw(10)
-            assert np.all(draw.probabilities >= 0) and np.all(draw.weights > 0)
+            assert np.all(draw.expected >= 0) and np.all(draw.weights > 0)
             sampler.update(draw, np.where(draw.indices % 4, -3.0, 5.0))
-    assert [str(warning.message)[:16] for warning in caught] == ["Importances coun"]
+    assert [str(warning.message)[:16] for warning in caught] == ["A negative loss "]
 
 
 def test_a_negative_score_counts_as_none_and_takes_nothing_from_the_others():
@@ -88,14 +89,14 @@ def test_a_negative_score_counts_as_none_and_takes_nothing_from_the_others():
             return np.array([-5.0, 0.0, 1.0, 3.0])
 
     sampler = ImportanceSampler(ArraySource(np.zeros((4, 1)), np.zeros(4)), Given(), smoothing=1.0, presample=4, seed=0)
-    with pytest.warns(RuntimeWarning, match="a negative loss counts as none. Received: loss=-5"):
+    with pytest.warns(RuntimeWarning, match="A negative loss is treated as 0. Received: loss=-5"):
         draw = sampler.draw(3)
-    np.testing.assert_allclose(draw.probabilities, np.array([1, 1, 2, 4])[draw.indices] / 8)
+    np.testing.assert_allclose(draw.expected, 3 * np.array([1, 1, 2, 4])[draw.indices] / 8)
 
 
 def test_a_huge_loss_does_not_spoil_the_lstm():
     """After one loss of 1e25 and some clean batches it tells easy from hard again."""
-    lstm = LSTM(history=2, units=8, jit_compile=False)
+    lstm = LSTMImportance(history=2, units=8, jit_compile=False)
     lstm.build(20, 2, seed=0)
     labels = np.arange(20) % 2
     for step in range(400):
@@ -110,7 +111,7 @@ def test_a_huge_loss_does_not_spoil_the_lstm():
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
 def test_the_unit_of_the_loss_does_not_matter_to_the_lstm(unit):
     """Losses of 0.5 and 1.5 units are told apart in every unit, within a quarter of the truth."""
-    lstm = LSTM(history=2, units=8, jit_compile=False)
+    lstm = LSTMImportance(history=2, units=8, jit_compile=False)
     lstm.build(20, 2, seed=0)
     labels = np.arange(20) % 2
     for _ in range(500):
@@ -195,7 +196,7 @@ def test_scores_of_a_pool_of_masked_sequences_have_one_unit():
     np.testing.assert_allclose(scores[128:], 10 * scores[:128], rtol=1e-4)
 
 
-@pytest.mark.parametrize("importance", ["oracle", "gnorm", LSTM(classes=0, history=2, units=4, jit_compile=False)])
+@pytest.mark.parametrize("importance", ["oracle", "gnorm", LSTMImportance(classes=0, history=2, units=4, jit_compile=False)])
 def test_masked_sequences_train(importance):
     model, x, y = sequences()
     history = ImportanceTraining(model, importance, presample=64, seed=0).fit(x, y, batch_size=16, epochs=2, verbose=0)
@@ -207,14 +208,14 @@ def test_masked_sequences_train(importance):
     [
         dict(importance="gnorm"),
         dict(importance="full_gnorm"),
-        dict(importance=LSTM(of="gnorm", history=2, units=4, jit_compile=False)),
-        dict(importance=PerClassGaussian(of="gnorm")),
+        dict(importance=LSTMImportance(quantity="gnorm", history=2, units=4, jit_compile=False)),
+        dict(importance=PerClassGaussian(quantity="gnorm")),
         dict(importance="oracle", draws="systematic", pools="permutation"),
         dict(importance="oracle", reweighting="literal", k=0.9),
         dict(importance="oracle", k=-3.0, smoothing=0.0),
         dict(importance="pcg", presample=10_000),
     ],
-    ids=lambda settings: " ".join(str(getattr(v, "of", v)) for v in settings.values()),
+    ids=lambda settings: " ".join(str(v) if isinstance(v, (str, int, float)) else type(v).__name__ for v in settings.values()),
 )
 def test_every_setting_trains_through_fit(blobs, settings):
     """The loss on the data falls by a fifth in three epochs."""
@@ -341,7 +342,7 @@ def test_approx_does_without_classes_in_a_regression(targets):
     y = targets(x.sum(axis=1))
     for classes in (None, 0):
         model = compiled(keras.Input((2,)), L.Dense(1))
-        own = LSTM(classes=classes, history=2, units=4, jit_compile=False)
+        own = LSTMImportance(classes=classes, history=2, units=4, jit_compile=False)
         training = ImportanceTraining(model, own, presample=50, seed=0)
         history = training.fit(x, y, batch_size=20, epochs=5, verbose=0)
         assert history.history["loss"][-1] < history.history["loss"][0]

@@ -8,44 +8,33 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import (
-    LSTM,
     ArraySource,
+    Importance,
     ImportanceSampler,
+    LSTMImportance,
     Oracle,
     PerClassGaussian,
     Uniform,
     adaptive,
     additive,
     power,
+    registered,
 )
 from tests.models import classifier
 
 
-class Given:
+class Given(Importance):
     """Scores by heart: one for each sample of the data set."""
-
-    of = "loss"
-    uses_indices = False
-    uses_labels = needs_labels = False
 
     def __init__(self, scores):
         self.scores = np.asarray(scores, float)
         self.updates = []
-
-    def build(self, size, classes, seed):
-        pass
 
     def score(self, pool):
         return self.scores[pool.indices]
 
     def update(self, indices, labels, values):
         self.updates.append((indices, values))
-
-    def get_state(self):
-        return {}
-
-    def set_state(self, state):
-        pass
 
 
 def source(n):
@@ -75,7 +64,7 @@ def problem(blobs):
     return gradients_of_each(model, x, y), losses
 
 
-@pytest.mark.parametrize("draws", ["multinomial", "systematic"])
+@pytest.mark.parametrize("draws", registered("draws"))
 @pytest.mark.parametrize("pools", ["random", "permutation"])
 @pytest.mark.parametrize("reweighting", ["rescaled", "literal"])
 def test_k_1_gives_the_gradient_of_the_whole_data(problem, draws, pools, reweighting):
@@ -131,10 +120,11 @@ def test_weights_belong_to_the_probabilities_that_were_drawn_with():
     sampler = ImportanceSampler(source(30), Given(scores), k=1.0, smoothing=2.0, presample=30, seed=0)
     draw = sampler.draw(10)
     p = (scores + 2) / (scores + 2).sum()
-    np.testing.assert_allclose(draw.probabilities, p[draw.indices])
+    np.testing.assert_allclose(draw.expected, 10 * p[draw.indices])
+    np.testing.assert_allclose(draw.pool_expected[np.argsort(draw.pool_indices)], 10 * p)
     np.testing.assert_allclose(draw.weights, 1 / (30 * p[draw.indices]), rtol=1e-6)
     np.testing.assert_allclose(draw.scores, scores[draw.indices])
-    assert draw.presample == 30
+    assert draw.pool_size == 30
 
 
 def test_a_pool_as_small_as_the_batch_is_not_scored():
@@ -149,8 +139,8 @@ def test_a_pool_as_small_as_the_batch_is_not_scored():
 
 def test_a_presample_above_the_data_means_all_of_it():
     draw = ImportanceSampler(source(30), Given(np.ones(30)), presample=1000, seed=0).draw(10)
-    assert draw.presample == 30
-    np.testing.assert_allclose(draw.probabilities, 1 / 30)
+    assert draw.pool_size == 30
+    np.testing.assert_allclose(draw.expected, 10 / 30)
 
 
 def test_uniform_walks_permutations():
@@ -180,7 +170,8 @@ def test_random_pools_are_uniform():
     """20,000 pools of 5 of 12: each sample is offered 5/12 of the time, within 4 standard errors."""
     from importance_sampling.sampling.pools import RandomPools
 
-    rng, pools = np.random.default_rng(0), RandomPools(12)
+    rng, pools = np.random.default_rng(0), RandomPools()
+    pools.build(12)
     drawn = np.array([pools.next(5, rng) for _ in range(20_000)])
     assert all(len(set(pool)) == 5 for pool in drawn[:200])
     share = np.bincount(drawn.ravel(), minlength=12) / 20_000
@@ -195,12 +186,12 @@ def test_sequential_pools_keep_the_order():
 IMPORTANCES = {
     "uniform": lambda model: Uniform(),
     "oracle": lambda model: Oracle(model),
-    "oracle gnorm": lambda model: Oracle(model, score="gnorm"),
-    "oracle full_gnorm": lambda model: Oracle(model, score="full_gnorm"),
-    "approx": lambda model: LSTM(history=3, units=4, jit_compile=False),
-    "approx gnorm": lambda model: LSTM(history=3, units=4, of="gnorm", jit_compile=False),
+    "oracle gnorm": lambda model: Oracle(model, quantity="gnorm"),
+    "oracle full_gnorm": lambda model: Oracle(model, quantity="full_gnorm"),
+    "approx": lambda model: LSTMImportance(history=3, units=4, jit_compile=False),
+    "approx gnorm": lambda model: LSTMImportance(history=3, units=4, quantity="gnorm", jit_compile=False),
     "pcg": lambda model: PerClassGaussian(),
-    "pcg gnorm": lambda model: PerClassGaussian(of="gnorm"),
+    "pcg gnorm": lambda model: PerClassGaussian(quantity="gnorm"),
 }
 SMOOTHINGS = {"constant": lambda: additive(0.3), "none": lambda: 0.0, "adaptive": adaptive, "power": lambda: power(0.5)}
 
@@ -224,9 +215,9 @@ def test_every_importance_with_every_smoothing(blobs, importance, smoothing):
     sampler = make()
     for _ in range(30):
         draw = step(sampler)
-        assert draw.indices.shape == draw.weights.shape == draw.probabilities.shape == draw.scores.shape == (20,)
+        assert draw.indices.shape == draw.weights.shape == draw.expected.shape == draw.scores.shape == (20,)
         assert draw.weights.dtype == np.float32 and np.all(np.isfinite(draw.weights)) and np.all(draw.weights > 0)
-        ratio = draw.weights * draw.probabilities**0.5  # the same for all samples of a pool
+        ratio = draw.weights * draw.expected**0.5  # the same for all samples of a pool
         np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
     if "pcg" in {name for name, make_one in IMPORTANCES.items() if make_one is importance}:
         shares = np.bincount(np.concatenate([step(sampler).labels for _ in range(30)]), minlength=3) / 600
@@ -260,7 +251,7 @@ def test_scores_that_are_not_finite_fall_back_to_uniform_with_one_warning():
         draws = [sampler.draw(10) for _ in range(3)]
     assert len(caught) == 1
     for draw in draws:
-        np.testing.assert_allclose(draw.probabilities, 1 / 30)
+        np.testing.assert_allclose(draw.expected, 10 / 30)
         np.testing.assert_allclose(draw.weights, 1)
 
 
@@ -271,7 +262,7 @@ def test_extreme_scores_give_probabilities(scores):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         draw = sampler.draw(10)
-    np.testing.assert_allclose(draw.probabilities, 1 / 15 if scores[0] == 0 else 1 / 30)
+    np.testing.assert_allclose(draw.expected, 10 / 15 if scores[0] == 0 else 10 / 30)
 
 
 def test_scores_that_are_all_zero_are_uniform():
@@ -292,11 +283,11 @@ def test_adaptive_smoothing_follows_the_mean_over_the_data_and_not_over_the_draw
     assert sampler.smoothing.mean == pytest.approx(5.0, abs=0.1)
 
 
-def test_update_passes_on_what_the_importance_is_of():
+def test_update_passes_on_the_quantity_of_the_importance():
     losses, gnorms = np.arange(5.0), np.arange(5.0) / 2
-    for of, expected in (("loss", losses), ("gnorm", gnorms), ("full_gnorm", None)):
+    for quantity, expected in (("loss", losses), ("gnorm", gnorms), ("full_gnorm", None)):
         importance = Given(np.arange(20) + 1.0)
-        importance.of = of
+        importance.quantity = quantity
         sampler = ImportanceSampler(source(20), importance, presample=20, seed=0)
         draw = sampler.draw(5)
         sampler.update(draw, losses, gnorms)
@@ -311,7 +302,9 @@ def test_a_users_own_loop(blobs):
     model = classifier()
     optimizer = keras.optimizers.SGD(0.5)
     each = keras.losses.SparseCategoricalCrossentropy(reduction=None)
-    sampler = ImportanceSampler(ArraySource(x, y), importance=LSTM(history=3, units=4, jit_compile=False), presample=100, seed=0)
+    sampler = ImportanceSampler(
+        ArraySource(x, y), importance=LSTMImportance(history=3, units=4, jit_compile=False), presample=100, seed=0
+    )
     start = np.mean(each(y, model(x)))
     for _ in range(100):
         draw = sampler.draw(20)
@@ -328,18 +321,21 @@ def test_a_users_own_loop(blobs):
     [
         (
             dict(importance="aprox"),
-            "`importance` must be one of uniform, oracle, .*approx, pcg.* Received: importance='aprox'",
+            "`importance` must be one of pcg, approx, .*, uniform, .* Received: importance='aprox'",
         ),
-        (dict(importance="oracle"), r"`importance` must be Oracle\(model\) here. Received: importance='oracle'"),
+        (dict(importance="oracle"), r"`importance` must be Oracle\(model\) here, where no model is trained"),
         (dict(importance=3), "`importance` must be one of .* Received: importance=3"),
         (dict(k=1.5), "`k` must be a finite number <= 1 .* Received: k=1.5"),
         (dict(k=float("nan")), "`k` must be a finite number <= 1 .* Received: k=nan"),
         (dict(smoothing=-1), "`smoothing` must be >= 0. Received: smoothing=-1"),
         (dict(presample=0), "`presample` must be None or a whole number >= 1. Received: presample=0"),
         (dict(presample=10.5), "`presample` must be None or a whole number >= 1. Received: presample=10.5"),
-        (dict(draws="sequential"), "`draws` must be one of multinomial, systematic. Received: draws='sequential'"),
-        (dict(pools="all"), "`pools` must be None or one of random, permutation, sequential. Received: pools='all'"),
-        (dict(reweighting="none"), "`reweighting` must be one of rescaled, literal. Received: reweighting='none'"),
+        (
+            dict(draws="sequential"),
+            "`draws` must be one of multinomial, systematic, without_replacement, .* Received: draws='sequential'",
+        ),
+        (dict(pools="all"), "`pools` must be one of random, permutation, sequential, .* Received: pools='all'"),
+        (dict(reweighting="none"), "`reweighting` must be one of rescaled, literal, .* Received: reweighting='none'"),
     ],
 )
 def test_bad_arguments_are_named(arguments, text):
@@ -361,7 +357,7 @@ def test_bad_batch_sizes_are_named(batch_size, text):
 
 
 def test_bad_updates_are_named():
-    sampler = ImportanceSampler(source(20), PerClassGaussian(of="gnorm"), presample=10, seed=0)
+    sampler = ImportanceSampler(source(20), PerClassGaussian(quantity="gnorm"), presample=10, seed=0)
     draw = sampler.draw(5)
     with pytest.raises(ValueError, match="`gnorms` must be given"):
         sampler.update(draw, np.ones(5))

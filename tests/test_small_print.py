@@ -9,7 +9,6 @@ from importance_sampling import (
     ArraySource,
     ImportanceSampling,
     ImportanceTraining,
-    Indexed,
     ItemSource,
     PerClassGaussian,
     with_indices,
@@ -104,7 +103,7 @@ def test_what_a_model_counts_is_not_counted_by_looking_at_it():
 def test_a_short_generator_trains_on_a_smaller_pool():
     batches = lambda: ((X[i : i + 16], Y[i : i + 16]) for i in range(0, N, 16))  # noqa: E731
     draws = []
-    training = ImportanceTraining(classifier(), "oracle", on_step=lambda draw, _: draws.append((len(draw), draw.presample)))
+    training = ImportanceTraining(classifier(), "oracle", on_step=lambda draw, _: draws.append((len(draw), draw.pool_size)))
     training.fit(batches(), steps_per_epoch=1, verbose=0)
     assert draws == [(16, N)]
 
@@ -280,8 +279,8 @@ def test_class_weight_of_soft_labels_goes_by_the_largest():
 
 def test_a_refused_fit_takes_nothing_from_a_generator():
     batches = iter([(X[:16], Y[:16])] * 6)
-    with pytest.raises(ValueError, match="on batches without indices"):
-        ImportanceTraining(classifier(), "approx").fit(batches, steps_per_epoch=2, verbose=0)
+    with pytest.raises(ValueError, match="`pools` must be None"):
+        ImportanceTraining(classifier(), "pcg", pools="random").fit(batches, steps_per_epoch=2, verbose=0)
     assert len(list(batches)) == 6
 
 
@@ -298,7 +297,7 @@ def test_a_batch_may_be_larger_than_the_data(importance, batch_size):
 def test_a_presample_that_is_not_given_grows_with_the_batch():
     x, y = np.zeros((9000, 2), np.float32), np.arange(9000) % 3
     pools = []
-    training = ImportanceTraining(classifier(), "pcg", seed=0, on_step=lambda draw, _: pools.append(draw.presample))
+    training = ImportanceTraining(classifier(), "pcg", seed=0, on_step=lambda draw, _: pools.append(draw.pool_size))
     for batch_size in (32, 1024):
         training.fit(x, y, batch_size=batch_size, steps_per_epoch=1, verbose=0)
     assert pools == [1024, 3072]
@@ -309,7 +308,7 @@ def test_indices_are_taken_for_indices_with_any_importance():
     data = with_indices(tf.data.Dataset.from_tensor_slices((X, Y))).batch(48)
     losses = []
     for importance in ("oracle", "pcg", small_lstm()):
-        callback = ImportanceSampling(16, importance, size=N, classes=3, seed=0)
+        callback = ImportanceSampling(16, importance, seed=0)
         losses.append(still().fit(data, shuffle=False, callbacks=[callback], verbose=0).history["loss"][0])
     assert max(losses) < 3
 
@@ -317,22 +316,33 @@ def test_indices_are_taken_for_indices_with_any_importance():
 @pytest.mark.parametrize(
     "data",
     [
-        lambda: with_indices(tf.data.Dataset.from_tensor_slices((X, Y)).batch(48)),
         lambda: tf.data.Dataset.from_tensor_slices((X, Y, np.linspace(0, 1, N))).batch(48),
         lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(48),
     ],
-    ids=["batched first", "weights", "none"],
+    ids=["weights", "none"],
 )
 def test_what_is_no_index_is_refused(data):
-    with pytest.raises(ValueError, match="`x` must give batches .* with a whole number for each sample"):
-        callback = ImportanceSampling(16, small_lstm(), size=N, classes=3)
+    with pytest.raises(ValueError, match="a history of losses needs a stable index of each sample"):
+        callback = ImportanceSampling(16, small_lstm())
         classifier().fit(data(), shuffle=False, callbacks=[callback], verbose=0)
 
 
-def test_what_is_no_index_is_refused_in_indexed_batches_too():
-    batches = tf.data.Dataset.from_tensor_slices((np.linspace(0, 1, N), (X, Y))).batch(16)
-    with pytest.raises(ValueError, match="with a whole number for each sample: .* Received: float"):
-        ImportanceTraining(classifier(), small_lstm()).fit(Indexed(batches, N, 3), verbose=0)
+@pytest.mark.parametrize("way", ["training", "callback"])
+@pytest.mark.parametrize(
+    ("batches", "received"),
+    [
+        (lambda: tf.data.Dataset.from_tensor_slices((X, Y, {"index": np.linspace(0, 1, N)})).batch(48), "float"),
+        (lambda: tf.data.Dataset.from_tensor_slices((X, Y, {"index": np.arange(N) - 1})).batch(48), "int64 of shape"),
+        (lambda: with_indices(tf.data.Dataset.from_tensor_slices((X, Y)).batch(48)), r"int64 of shape \(\) for 48"),
+    ],
+    ids=["floats", "negative", "batched first"],
+)
+def test_what_is_no_index_of_a_sample_is_refused(batches, received, way):
+    with pytest.raises(ValueError, match=f'`x` must give an "index" for each sample, a whole number >= 0.* Received: {received}'):
+        if way == "training":
+            ImportanceTraining(classifier(), small_lstm()).fit(batches(), verbose=0)
+        else:
+            classifier().fit(batches(), shuffle=False, callbacks=[ImportanceSampling(16, small_lstm())], verbose=0)
 
 
 def test_items_of_pairs_may_come_with_their_targets():
@@ -410,7 +420,7 @@ def test_states_of_other_data_or_importances_are_refused():
     training.fit(X[:60], Y[:60], verbose=0)
     other = ImportanceTraining(classifier(), small_lstm(), presample=32, seed=0)
     other.set_state(state)
-    with pytest.raises(ValueError, match="`state` must be of a LSTM. Received: of a PerClassGaussian"):
+    with pytest.raises(ValueError, match="`state` must be of a LSTMImportance. Received: of a PerClassGaussian"):
         other.fit(X, Y, verbose=0)
 
 
@@ -419,17 +429,22 @@ def test_an_importance_of_ones_own_is_told_what_it_lacks():
         pass
 
     own = Own()
-    own.of = "entropy"
-    with pytest.raises(ValueError, match="`importance.of` must be None or one of loss, gnorm, full_gnorm. Received: of='entropy'"):
+    own.quantity = "entropy"
+    with pytest.raises(
+        ValueError, match="`importance.quantity` must be None or one of loss, gnorm, full_gnorm. Received: quantity='entropy'"
+    ):
         ImportanceTraining(classifier(), own)
 
     class Half:
-        of = "loss"
+        quantity = "loss"
 
         def score(self, pool):
             return np.ones(len(pool))
 
-    with pytest.raises(ValueError, match="`importance` must have build, get_state, needs_labels, .* Received: a Half without"):
+    with pytest.raises(
+        ValueError,
+        match="`importance` must have bind, build, .*, update, .* defaults of all but score, update. Received: Half without",
+    ):
         ImportanceTraining(classifier(), Half())
 
 
@@ -468,13 +483,15 @@ def test_one_warning_does_not_hide_another(kinds):
 
 
 def test_pools_that_would_be_ignored_are_refused():
-    with pytest.raises(ValueError, match="`shuffle` must be True where `pools` is given. Received: shuffle=False, pools='random'"):
+    with pytest.raises(
+        ValueError, match="`shuffle` must be True where `pools` is given. Received: shuffle=False, pools=RandomPools"
+    ):
         ImportanceTraining(classifier(), "pcg", pools="random").fit(X, Y, shuffle=False, verbose=0)
     with pytest.raises(ValueError, match="`pools` must be None: batches come in their own order"):
         ImportanceTraining(classifier(), "pcg", pools="random").fit(tf.data.Dataset.from_tensor_slices((X, Y)).batch(8), verbose=0)
 
 
-@pytest.mark.parametrize("own", [PerClassGaussian(of="gnorm"), "gnorm"], ids=["pcg", "oracle"])
+@pytest.mark.parametrize("own", [PerClassGaussian(quantity="gnorm"), "gnorm"], ids=["pcg", "oracle"])
 def test_the_gradient_norm_reaches_an_importance_through_fit(own):
     """At the logits of a softmax it is |softmax - one-hot|."""
     model, steps = still(), []
@@ -526,7 +543,7 @@ def test_a_refused_fit_keeps_the_state_that_was_set():
     with pytest.raises(ValueError, match="`presample` must be >= batch_size"):
         second.fit(X, Y, batch_size=64, verbose=0)
     second.fit(X, Y, batch_size=16, steps_per_epoch=1, verbose=0)
-    assert len(set(draws[0].candidate_scores)) == 3  # the means of the classes, not the 1 of a new one
+    assert len(set(draws[0].pool_scores)) == 3  # the means of the classes, not the 1 of a new one
 
 
 def test_after_an_interrupted_fit_others_train_the_model():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from importance_sampling import adaptive, additive, power
-from importance_sampling.sampling.smoothing import resolve
+from importance_sampling.sampling.smoothing import SMOOTHINGS
 
 SCORES = np.array([0.0, 1.0, 4.0])
 
@@ -46,11 +46,13 @@ def test_adaptive_state_goes_on_where_it_was():
 
 
 def test_what_a_user_may_write():
-    assert isinstance(resolve("adaptive"), adaptive)
-    assert resolve(0.25).c == 0.25
-    assert resolve(np.float32(0.25)).c == 0.25
+    assert isinstance(SMOOTHINGS.make("adaptive"), adaptive)
+    assert SMOOTHINGS.make(0.25).c == 0.25
+    assert SMOOTHINGS.make(np.float32(0.25)).c == 0.25
+    assert isinstance(SMOOTHINGS.make(adaptive), adaptive)
+    assert SMOOTHINGS.make(np.sqrt)(SCORES)[2] == 2
     own = adaptive(0.25)
-    resolved = resolve(own)
+    resolved = SMOOTHINGS.make(own)
     resolved.observe(3.0)
     assert resolved.fraction == 0.25 and own.mean is None  # what is learnt of one data set stays with it
 
@@ -58,15 +60,14 @@ def test_what_a_user_may_write():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: resolve(-1), r"`smoothing` must be >= 0. Received: smoothing=-1"),
-        (lambda: resolve(float("nan")), r"`smoothing` must be >= 0. Received: smoothing=nan"),
+        (lambda: SMOOTHINGS.make(-1), r"`smoothing` must be >= 0. Received: smoothing=-1"),
+        (lambda: SMOOTHINGS.make(float("nan")), r"`smoothing` must be >= 0. Received: smoothing=nan"),
         (lambda: additive(float("inf")), r"`smoothing` must be >= 0. Received: smoothing=inf"),
         (lambda: adaptive(-0.5), r"`fraction` must be >= 0. Received: fraction=-0.5"),
         (lambda: adaptive(0.5, momentum=1.0), r"`momentum` must be in \[0, 1\). Received: momentum=1.0"),
         (lambda: adaptive("0.5"), r"`fraction` must be >= 0. Received: fraction=0.5"),
-        (lambda: resolve(adaptive), r"`smoothing` must be a number >= 0, .* Received: smoothing=<class"),
         (lambda: power(-1), r"`a` must be >= 0. Received: a=-1"),
-        (lambda: resolve("adaptve"), r"`smoothing` must be a number >= 0, 'adaptive', .* Received: smoothing='adaptve'"),
+        (lambda: SMOOTHINGS.make("adaptve"), r"`smoothing` must be one of adaptive, .*a number.* Received: smoothing='adaptve'"),
     ],
 )
 def test_bad_values_are_named(make, text):

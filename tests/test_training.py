@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from importance_sampling import (
-    LSTM,
     ApproximateImportanceTraining,
     BiasedImportanceTraining,
     ImportanceTraining,
+    LSTMImportance,
     Oracle,
 )
 from tests.checks import ENDINGS, assert_equal_weights, assert_plain_fit_goes_on, assert_refused, ended_by
@@ -20,15 +20,15 @@ from tests.models import L, classifier, digits_classifier, small_lstm
 def recorded(training):
     """Keeps every draw that training makes from now on."""
     draws = []
-    prepare = training._prepare
+    sampler_for = training._sampler_for
 
     def prepared(*args):
-        prepared_for = prepare(*args)
+        batch_size = sampler_for(*args)
         draw = training.sampler.draw
         training.sampler.draw = lambda b: draws.append(draw(b)) or draws[-1]
-        return prepared_for
+        return batch_size
 
-    training._prepare = prepared
+    training._sampler_for = prepared
     return draws
 
 
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_training_bit_for_bit(mnist, importance):
     for seed in (7, 7, 8):
         keras.utils.set_random_seed(0)
         models.append(digits_classifier())
-        own = LSTM(history=3, units=4) if importance == "approx" else importance
+        own = LSTMImportance(history=3, units=4) if importance == "approx" else importance
         training = ImportanceTraining(models[-1], own, presample=128, seed=seed)
         training.fit(x, y, batch_size=32, steps_per_epoch=15, epochs=2, verbose=0)
     assert_equal_weights(models[0], models[1].get_weights())
@@ -267,13 +267,13 @@ def test_on_step_sees_every_draw_and_what_it_lost(blobs, importance):
     for draw, losses in seen:
         np.testing.assert_allclose(losses, expected[draw.indices], rtol=1e-4)
         size = 30 if importance == "uniform" else 64
-        assert len(draw.candidates) == len(draw.candidate_scores) == draw.presample == size
-        assert set(draw.indices) <= set(draw.candidates)
+        assert len(draw.pool_indices) == len(draw.pool_scores) == draw.pool_size == size
+        assert set(draw.indices) <= set(draw.pool_indices)
         if importance == "oracle":
-            np.testing.assert_allclose(draw.candidate_scores, expected[draw.candidates], rtol=1e-4)
+            np.testing.assert_allclose(draw.pool_scores, expected[draw.pool_indices], rtol=1e-4)
             np.testing.assert_allclose(draw.scores, expected[draw.indices], rtol=1e-4)
         if importance == "uniform":
-            assert np.all(np.isnan(draw.candidate_scores)) and np.all(draw.weights == 1)
+            assert np.all(np.isnan(draw.pool_scores)) and np.all(draw.weights == 1)
 
 
 def test_an_error_of_on_step_surfaces_and_leaves_the_model(blobs):
@@ -301,10 +301,10 @@ def test_recipes_are_compositions(blobs):
     model = classifier()
     approximate = ApproximateImportanceTraining(model, k=0.75, presample=64, seed=0)
     approximate.fit(x, y, batch_size=32, steps_per_epoch=1, verbose=0)
-    assert isinstance(approximate.sampler.importance, LSTM) and approximate.sampler.k == 0.75
+    assert isinstance(approximate.sampler.importance, LSTMImportance) and approximate.sampler.k == 0.75
     biased = BiasedImportanceTraining(model, k=0.25, presample=64, seed=0)
     biased.fit(x, y, batch_size=32, verbose=0)
-    assert isinstance(biased.sampler.importance, Oracle) and biased.sampler.importance.of == "loss"
+    assert isinstance(biased.sampler.importance, Oracle) and biased.sampler.importance.quantity == "loss"
     assert biased.sampler.k == 0.25
 
 
@@ -325,7 +325,7 @@ X, Y = np.zeros((20, 2), np.float32), np.arange(20) % 3
         (dict(k=1.5), "`k` must be a finite number <= 1 .* Received: k=1.5"),
         (dict(k=float("nan")), "`k` must be a finite number <= 1 .* Received: k=nan"),
         (dict(smoothing=-1), "`smoothing` must be >= 0. Received: smoothing=-1"),
-        (dict(importance="aprox"), "`importance` must be one of uniform, oracle, gnorm, full_gnorm, approx, pcg"),
+        (dict(importance="aprox"), "`importance` must be one of pcg, approx, oracle, gnorm, full_gnorm, uniform"),
         (dict(presample=-3), "`presample` must be None or a whole number >= 1. Received: presample=-3"),
     ],
 )

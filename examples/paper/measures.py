@@ -26,7 +26,7 @@ def variance_ratio(gradient_norm, sampler, draws):
     sampler.set_state(state)
     x, y, _ = draw.read()
     norms = gradient_norm.score(Pool(draw.indices, None, lambda part: (x[part], y[part], None)))
-    alpha = 1 / (draw.presample * draw.probabilities)
+    alpha = 1 / (draw.pool_size * draw.expected)
     return short(np.mean(alpha**2 * norms**2) / np.mean(alpha * norms**2))
 
 

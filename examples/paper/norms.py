@@ -37,7 +37,7 @@ def measured(model, source, samples, seed=0, batch_size=128):
         losses and norms of the first samples, at least `samples`, in whole batches, and which samples they are:
         `(steps, batch_size)` each.
     """
-    oracles = Oracle(model), Oracle(model, score="full_gnorm")
+    oracles = Oracle(model), Oracle(model, quantity="full_gnorm")
     order, steps = np.random.default_rng(seed).permutation(len(source)), -(-samples // batch_size)
     found, which = [], []
     for step in track(range(steps), model.name):

@@ -87,7 +87,7 @@ class _Evaluations(keras.callbacks.Callback):
     def __init__(self, results, training, recorder):
         super().__init__()
         self._results, self._training, self._recorder = results, training, recorder
-        self._gradient_norm = Oracle(training.model, score="full_gnorm")
+        self._gradient_norm = Oracle(training.model, quantity="full_gnorm")
         last = results.lines[-1] if results.lines else {"seconds": 0.0, "cpu_seconds": 0.0, "sampler_share": 0.0}
         self._seconds, self._cpu_seconds = last["seconds"], last["cpu_seconds"]
         self._choosing = last["sampler_share"] * last["seconds"]

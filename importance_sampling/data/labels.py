@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-_WITHOUT_CLASSES = "importance='oracle' and importance=LSTM(classes=0) do without"
+_WITHOUT_CLASSES = "importance='oracle' and importance=LSTMImportance(classes=0) do without"
 _UNKNOWN = 1000  # stands for the number of classes where nothing tells it: more are rare, and a class that is shared does no harm
 
 

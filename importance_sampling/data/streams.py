@@ -18,28 +18,46 @@ NO_BATCH = "`x` must have at least one batch. Received: one that is empty, or ha
 _END = object()  # of a pass
 
 
-class Indexed:
-    """Batches that say which samples they hold, so that an importance can keep a history of each sample.
+def with_indices(dataset):
+    """Gives every sample its place in the data, so that an importance can keep a history of each, as `"approx"` does.
+
+    What it returns goes to `ImportanceTraining.fit` and, with the `ImportanceSampling` callback, to `model.fit`. Batches made in
+    another way have the same form: `(x, y, {"index": indices})`, or `(x, y, {"index": indices, "sample_weight": weights})`, with
+    whole numbers >= 0 that stay with their samples.
+
+    Keras under a `tf.distribute` strategy builds metrics from the first batch, and would take the indices for weights: build them
+    before `model.fit` with the callback, by `model.test_on_batch(x, y)` on a few samples.
 
     Args:
-        batches: a `tf.data.Dataset`, `keras.utils.PyDataset` or generator of `(indices, (x, y))` or
-            `(indices, (x, y, sample_weight))`, with indices `(b,)` in [0, size) that stay with their samples.
-        size: N, the number of samples.
-        classes: the number of classes, for an importance that tells classes apart; 0 for data without classes.
+        dataset (tf.data.Dataset): gives single samples `(x, y)` or `(x, y, sample_weight)`, before it is shuffled and batched.
+
+    Returns:
+        A `tf.data.Dataset` of samples of that form, for training alone: in validation data the indices would be sample weights.
 
     Raises:
-        ValueError: `size` is below 1.
+        ValueError: the samples are neither.
 
     Example:
         >>> import tensorflow as tf
-        >>> samples = tf.data.Dataset.from_tensor_slices(([[1.0], [2.0], [3.0]], [0, 1, 0]))
-        >>> indexed = Indexed(samples.enumerate().shuffle(3).batch(2), size=3, classes=2)
+        >>> dataset = with_indices(tf.data.Dataset.from_tensor_slices(([[1.0], [2.0]], [0, 1]))).shuffle(2).batch(2)
     """
+    spec = dataset.element_spec
+    if not (isinstance(spec, tuple) and len(spec) in (2, 3)):
+        raise ValueError(f"`dataset` must give samples (x, y) or (x, y, sample_weight). Received: {spec}")
 
-    def __init__(self, batches, size, classes=None):
-        if size < 1:
-            raise ValueError(f"`size` must be >= 1. Received: size={size}")
-        self.batches, self.size, self.classes = batches, size, classes
+    def placed(index, sample):
+        x, y, *own = sample
+        return x, y, {"index": index, **({"sample_weight": own[0]} if own else {})}
+
+    return dataset.enumerate().map(placed)
+
+
+def unpacked(batch):
+    """The parts of a batch: its indices, which may be None, and `(x, y, sample_weight)`."""
+    x, y, own = keras.utils.unpack_x_y_sample_weight(batch)
+    if isinstance(own, dict) and "index" in own and set(own) <= {"index", "sample_weight"}:
+        return own["index"], (x, y, own.get("sample_weight"))
+    return None, (x, y, own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +75,8 @@ class BatchStream:
     each time. A generator is read once. After each pass, and whenever it is asked after the end of a generator, comes an `End`.
 
     Args:
-        batches: gives `x`, `(x, y)` or `(x, y, sample_weight)` with the samples of a batch along the first axis; or `Indexed`.
+        batches: gives `x`, `(x, y)` or `(x, y, sample_weight)` with the samples of a batch along the first axis; or the form that
+            `with_indices` tells.
         change: applied to every batch `(x, y, sample_weight)`.
         shuffle: whether the batches of a `PyDataset` come in random order.
         rng: numpy Generator for that order.
@@ -67,9 +86,7 @@ class BatchStream:
     """
 
     def __init__(self, batches, shuffle, rng, change=lambda batch: batch):
-        self.indexed = isinstance(batches, Indexed)
-        self.size, self.classes = (batches.size, batches.classes) if self.indexed else (None, None)
-        self.batches = batches.batches if self.indexed else batches
+        self.batches = batches
         self._change = change
         self._shuffle, self._rng = shuffle, rng
         self._begin()
@@ -77,6 +94,7 @@ class BatchStream:
         if isinstance(first, End):
             raise ValueError(NO_BATCH)
         self.batch_size = size_of(first[1])
+        self.indexed = first[0] is not None
 
     def __deepcopy__(self, memo):
         """Reads the same batches, from their beginning; what is read once is shared."""
@@ -117,57 +135,53 @@ class BatchStream:
         if element is _END:
             end, self._read_so_far = self._read_so_far, End(0, 0)
             return end
-        if self.indexed and not (isinstance(element, (tuple, list)) and len(element) == 2):
-            raise ValueError(f"`x` must give batches (indices, (x, y)) where it is Indexed. Received: a {type(element).__name__}")
-        indices, batch = element if self.indexed else (None, element)
+        indices, batch = unpacked(element)
         batch = self._change(dense_batch(batch))
         size = size_of(batch)
-        if self.indexed:
-            indices = checked_indices(np.asarray(indices), size, "batches (indices, (x, y)) where it is Indexed")
+        if indices is not None:
+            indices = checked_indices(np.asarray(indices), size)
         self._read_so_far = End(self._read_so_far.batches + 1, self._read_so_far.samples + size)
         return indices, batch
 
 
 def dense_batch(batch):
-    """What gives a batch as Keras takes it, as dense arrays: `(x, y, sample_weight)`, with None for what is not there.
+    """A batch as dense arrays: `(x, y, sample_weight)`, with None for what is not there.
 
     Raises:
         ValueError: a part is no array of numbers or text, or the weights do not go with the targets.
     """
     x, y, own = (
         map_arrays(lambda leaf: standardized(as_array(leaf, name, of_batch=True)), part)  # noqa: B023
-        for name, part in zip(("x", "y", "sample_weight"), keras.utils.unpack_x_y_sample_weight(batch))
+        for name, part in zip(("x", "y", "sample_weight"), batch)
     )
     check_weights(y, own)
     return x, y, without_gaps(own, size_of(x))
 
 
-def checked_indices(indices, count, form):
+def checked_indices(indices, count):
     """The places of the samples of a batch, `(count,)` ints.
 
     Raises:
-        ValueError: they are not of that form.
+        ValueError: they are not.
     """
-    if getattr(indices, "shape", None) != (count,) or indices.dtype.kind not in "iu":
+    if getattr(indices, "shape", None) != (count,) or indices.dtype.kind not in "iu" or indices.min(initial=0) < 0:
         received = "no array" if not hasattr(indices, "shape") else f"{indices.dtype} of shape {indices.shape}"
         raise ValueError(
-            f"`x` must give {form}, with a whole number for each sample: put in before the samples are batched. "
-            f"Received: {received} for {count} samples"
+            '`x` must give an "index" for each sample, a whole number >= 0 that is put in before the samples are batched, see '
+            f"with_indices. Received: {received} for {count} samples"
         )
     return indices
 
 
 def is_stream(x):
     """Whether data come in batches, as Keras takes them, rather than as arrays or single samples."""
-    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset, Indexed, Iterator)):
+    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset, Iterator)):
         return True
     return hasattr(type(x), "__iter__") and not hasattr(type(x), "__getitem__") and not is_array(x)
 
 
 def num_batches(batches):
     """How many batches there are, None where that is not known: of generators, and of what repeats without an end."""
-    if isinstance(batches, Indexed):
-        return num_batches(batches.batches)
     if isinstance(batches, keras.utils.PyDataset):
         return batches.num_batches
     if isinstance(batches, tf.data.Dataset):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from importance_sampling.data.reading import gathered
 from importance_sampling.data.streams import NO_BATCH, End
-from importance_sampling.data.structures import arrays_of, map_arrays, size_of, take
+from importance_sampling.data.structures import arrays_of, size_of
 from importance_sampling.types import Batch, Pool
 
 
@@ -139,16 +140,5 @@ def check_shapes(batch, other):
 def pool_of_parts(parts):
     """The samples of several batches as one pool, whose x is put together only as far as it is read."""
     labels = None if parts[0].labels is None else np.concatenate([part.labels for part in parts])
-    return Pool(np.concatenate([part.indices for part in parts]), labels, read=lambda positions: _gathered(parts, positions))
-
-
-def _gathered(parts, positions):
-    """The samples at some positions `(n,)` of the parts, one after the other, in the order of the positions."""
-    ends = np.cumsum([len(part) for part in parts])
-    where = np.searchsorted(ends, positions, side="right")  # (n,) number of the part
-    order = np.argsort(where, kind="stable")
-    found = [take(parts[i].batch, positions[where == i] - (ends[i] - len(parts[i]))) for i in np.unique(where)]
-    if len(found) == 1:
-        return found[0]
-    place = np.argsort(order)  # of each position among those that were found
-    return map_arrays(lambda *leaves: np.concatenate(leaves)[place], *found)
+    batches = [part.batch for part in parts]
+    return Pool(np.concatenate([part.indices for part in parts]), labels, read=lambda positions: gathered(batches, positions))

@@ -1,31 +1,33 @@
 """The drop-in callback: importance sampling inside the `model.fit` that a user has."""
 
 import copy
+import dataclasses
 import weakref
 
-import keras
 import numpy as np
 
-from importance_sampling import importance as importances
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.arrays import of_fit
 from importance_sampling.data.inputs import check_targets
 from importance_sampling.data.labels import Apart
-from importance_sampling.data.streams import checked_indices
+from importance_sampling.data.streams import checked_indices, unpacked
 from importance_sampling.data.structures import map_arrays, size_of, take, without_gaps
 from importance_sampling.fit.engine import Engine
-from importance_sampling.model.replicas import local_batch, out_of_scope
+from importance_sampling.fit.hooks import Hooks
+from importance_sampling.fit.sampler_of import check_indexed, classes_of_batch
+from importance_sampling.model.replicas import local_batch
 from importance_sampling.model.steps import TrainStep
-from importance_sampling.sampling.pool_sampler import Chooser
+from importance_sampling.sampling.pool_sampler import PoolSampler
 from importance_sampling.sampling.sampler import check_batch_size
-from importance_sampling.sampling.stream_sampler import pool_of
+from importance_sampling.sampling.settings import Settings
+from importance_sampling.sampling.stream_sampler import labels_of, shared
+from importance_sampling.types import Pool
 
 
 class ImportanceSampling(Engine):
     """Importance sampling inside a plain `model.fit`: each batch of `fit` is the pool that the training batch is chosen from.
 
-    Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever;
-    only where `size` is given, as `"approx"` needs it, the place of the sample weights is taken by indices.
+    Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever.
     Give `fit` the size of the pool as its batch size, and the callback that of the training batch. An epoch then has
     `N / fit's batch size` updates. Where the last batch of an epoch is no larger than the training batch, all of it is trained on.
 
@@ -34,16 +36,17 @@ class ImportanceSampling(Engine):
     model the callback goes on with what it has learnt; take a new one for other data. On another model it starts anew.
 
     Args:
-        batch_size: b, how many samples of each batch of `fit` are trained on; at most fit's own batch size.
-        importance: `"oracle"`, `"gnorm"`, `"full_gnorm"`, `"pcg"`, `"uniform"`, or an importance object. `"approx"` keeps a
-            history of each sample: for it the data set gives `(x, y, indices)`, whole numbers in place of sample weights,
-            see `with_indices`.
-        k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
-        size: N, the number of samples. Given, the data set gives `(x, y, indices)`, as `"approx"` needs it.
-        classes: number of classes, for `"approx"`; 0 for data without classes.
-        map: a function for every chosen sample, see `ImportanceTraining`.
-        on_step: a function called after each step with the `Draw` and its losses, see `ImportanceTraining`. Without
+        batch_size (int): b, how many samples of each batch of `fit` are trained on; at most fit's own batch size.
+        importance (name, class, object or function, default "oracle"): see `ImportanceTraining`. `"approx"` keeps a history of each
+            sample, for which it needs a stable index: see `with_indices`.
+        k, smoothing, draws, reweighting, batch_size_rule, seed: see `ImportanceSampler`.
+        map (function, default None): applied to every chosen sample, see `ImportanceTraining`.
+        on_step (function, default None): called after each step with the `Draw` and its losses, see `ImportanceTraining`. Without
             `with_indices` its indices count the samples as they come.
+
+    Attributes:
+        sampler: what chooses; None before the first `fit`.
+        seconds: where the steps spent their time: dictionary of `"draw"`, `"read"`, `"step"` and `"update"`.
 
     Raises:
         ValueError: an argument breaks one of these rules; from `fit`, before the first step, where the data do.
@@ -69,46 +72,36 @@ class ImportanceSampling(Engine):
         draws="multinomial",
         reweighting="rescaled",
         seed=None,
-        size=None,
-        classes=None,
         map=None,
         on_step=None,
+        batch_size_rule="fixed",
     ):
-        super().__init__(map, on_step)
         check_batch_size(batch_size)
-        importances.resolve(importance, keras.Model)
-        self._settings = dict(k=k, smoothing=smoothing, draws=draws, reweighting=reweighting, seed=seed)
-        Chooser("uniform", **self._settings)  # refuses bad settings now
-        self._importance = importance
-        self._batch_size = batch_size
-        self._size, self._classes = size, classes
-        self._chooser = self._model_of_step = self._step = None
+        super().__init__(Hooks(map, on_step), batch_size)
+        self._settings = Settings.of(
+            importance, k=k, smoothing=smoothing, draws=draws, reweighting=reweighting, batch_size_rule=batch_size_rule
+        )
+        self._seed = seed
+        self._model_of_step = None
+        self._built = False
         self._seen = 0
-
-    @property
-    def sampler(self):
-        """What chooses; None before the first `fit`."""
-        return self._chooser
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        self._apart = Apart(self.model, self._classes)
         known = self._model_of_step is not None and self._model_of_step() is self.model
         if not known or self._step is None:
-            importance = importances.resolve(self._importance, self.model)
-            if importance.uses_indices and self._size is None:
-                raise ValueError(
-                    "`size` must be given for an importance that keeps a history of each sample. Received: size=None, "
-                    f"importance={type(importance).__name__}"
-                )
-            chooser = Chooser(importance, **self._settings)
-            out_of_scope(chooser.build, self._size, self._apart.more(self._classes))
-            if known:  # by the callback that this is a copy of
-                chooser.set_state(self._chooser.get_state())
-            self._chooser = chooser
-            self._step = TrainStep(self.model, gnorm=importance.of == "gnorm", weighted=importance.of is not None)
+            learnt = self._sampler.get_state() if known and self._built else None  # by the callback that this is a copy of
+            settings = self._settings.bound(self.model)
+            self._sampler = PoolSampler(settings, self._seed, self._replicas)
+            quantity = settings.importance.quantity
+            self._step = TrainStep(self.model, gnorm=quantity == "gnorm", weighted=quantity is not None)
             self._model_of_step = weakref.ref(self.model)
+            self._built, self._learnt = False, learnt
         self._prepared = False
+        self._history = getattr(self.model, "history", None)  # there is one for each fit
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._swap()
 
     def __deepcopy__(self, memo):
         """The same settings and what was learnt, for any model; with that of this callback it goes on, with another it starts anew.
@@ -116,53 +109,59 @@ class ImportanceSampling(Engine):
         The model is not copied. The user's functions are shared, and so is the model of an `Oracle` that was given.
         """
         model = self._model_of_step and self._model_of_step()
-        copied = deep_copied(self, memo, shared=("_importance", "_chooser", "_step", "_model", "_found", "_map", "_on_step"))
-        copied._importance = copy.deepcopy(self._importance, {**memo, id(model): memo.get(id(model), model)})
-        copied._chooser = copy.deepcopy(self._chooser, {**memo, id(model): None})
-        copied._step = copied._model = copied._found = None
+        copied = deep_copied(self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_history"))
+        importance = copy.deepcopy(self._settings.importance, {**memo, id(model): memo.get(id(model), model)})
+        copied._settings = dataclasses.replace(self._settings, importance=importance)
+        copied._sampler = copy.deepcopy(self._sampler, {**memo, id(model): None})
+        copied._step = copied._model = copied._found = copied._history = None
         return copied
 
+    def _train_function(self, iterator):
+        """Runs the steps of one execution, once the model is again as it was found."""
+        found = self._found
+        self._restore()
+        if getattr(self.model, "history", None) is not self._history:  # the `fit` that this step belonged to never came to it
+            return found(iterator)
+        return self._train(iterator, self.model.steps_per_execution)
+
     def _draw(self, iterator):
-        batch = keras.utils.unpack_x_y_sample_weight(next(iterator))
-        x, y, own = local_batch(self.model.distribute_strategy, map_arrays(of_fit, batch))
-        found = size_of(x)
-        own = without_gaps(own, found)
-        indices = np.arange(self._seen, self._seen + found)
-        self._seen += found
-        if self._size is not None:
-            indices, own = checked_indices(own, found, "batches (x, y, indices) where `size` is given, see with_indices"), None
+        indices, batch = unpacked(next(iterator))
+        indices, *batch = local_batch(self.model.distribute_strategy, map_arrays(of_fit, (indices, *batch)))
+        found = size_of(batch[0])
+        x, y, own = batch[0], batch[1], without_gaps(batch[2], found)
         if not self._prepared:
-            if found < self._batch_size:
-                raise ValueError(
-                    f"`batch_size` of ImportanceSampling must be at most that of fit. Received: {self._batch_size} of {found}"
-                )
-            check_targets(y)
-            out_of_scope(self._step.prepare, *self._example(take((x, y, own), slice(self._batch_size)))[:2])
-            self._check_finite((x, y, own), indices)
-            self._prepared = True
-        if found < self._batch_size and found % self._replicas:  # the last batch: some samples twice, so that it can be shared
-            repeated = np.resize(np.arange(found), found + self._replicas - found % self._replicas)
-            (x, y, own), indices = take((x, y, own), repeated), indices[repeated]
-        pool = pool_of((x, y, own), self._chooser.labelled, indices, self._apart)
-        return out_of_scope(self._chooser.choose, pool, self._batch_size)
+            self._call(self._prepare, (x, y, own), indices, found)
+        if indices is None:
+            indices = np.arange(self._seen, self._seen + found)
+        else:
+            indices = checked_indices(indices, found)
+        self._seen += found
+        pool = Pool(indices, labels_of((x, y, own), self._sampler.labelled, self._apart), lambda rows: take((x, y, own), rows))
+        if found < self._batch_size:  # the last batch: some samples twice where the replicas cannot share it otherwise
+            pool = shared(pool, self._replicas)
+        return self._call(self._sampler.choose, pool, self._batch_size)
 
+    def _prepare(self, batch, indices, found):
+        """Looks at the first batch of a `fit`, before the first step.
 
-def with_indices(dataset):
-    """Puts the place of each sample where `ImportanceSampling` looks for it.
-
-    Args:
-        dataset: a `tf.data.Dataset` of single samples `(x, y)`, before it is shuffled and batched.
-
-    Returns:
-        A `tf.data.Dataset` of `(x, y, index)`. It is for training alone: in validation data the indices would be sample weights.
-
-    Raises:
-        ValueError: the samples are not `(x, y)`.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> dataset = with_indices(tf.data.Dataset.from_tensor_slices(([[1.0], [2.0]], [0, 1]))).shuffle(2).batch(2)
-    """
-    if not (isinstance(dataset.element_spec, tuple) and len(dataset.element_spec) == 2):
-        raise ValueError(f"`dataset` must give samples (x, y). Received: {dataset.element_spec}")
-    return dataset.enumerate().map(lambda index, sample: (*sample, index))
+        Raises:
+            ValueError: it cannot be trained on.
+        """
+        if found < self._batch_size:
+            raise ValueError(
+                f"`batch_size` of ImportanceSampling must be at most that of fit. Received: {self._batch_size} of {found}"
+            )
+        check_targets(batch[1])
+        importance = self._sampler.importance
+        check_indexed(importance, indices is not None)
+        if not self._built:
+            self._apart = Apart(self.model)
+            self._sampler.build(None, classes_of_batch(self.model, importance, batch[1], self._apart))
+            if self._learnt is not None:
+                self._sampler.set_state(self._learnt)
+            self._built, self._learnt = True, None
+        x, y, own = self._example(take(batch, slice(self._batch_size)))
+        self._step.prepare(x, y, own, self._sampler.sizes(self._batch_size))
+        self._sampler.prepare(found, self._batch_size)
+        self._check_finite(batch, np.arange(found) if indices is None else indices)
+        self._prepared = True

@@ -2,28 +2,21 @@
 
 import numpy as np
 
-from importance_sampling import importance as importances
-from importance_sampling.data.labels import Apart, classes_for, classes_of_outputs
-from importance_sampling.data.streams import BatchStream, Indexed
-from importance_sampling.importance.lstm import LSTM
+from importance_sampling.data.labels import Apart, class_ids_if_any, classes_for, classes_of_outputs
+from importance_sampling.data.streams import BatchStream
 from importance_sampling.sampling.sampler import ImportanceSampler
-from importance_sampling.sampling.stream_sampler import StreamSampler, check_indexed
+from importance_sampling.sampling.stream_sampler import StreamSampler
 
 
-def sampler_of(model, source, shuffle, seed, importance, pools, **settings):
+def sampler_of(model, source, shuffle, seed, settings):
     """An `ImportanceSampler` of data with random access.
 
     Raises:
         ValueError: the data, the settings and the importance do not fit each other.
     """
-    if not shuffle and pools not in (None, "sequential"):
-        raise ValueError(f"`shuffle` must be True where `pools` is given. Received: shuffle=False, pools={pools!r}")
-    importance = importances.resolve(importance, model)
-    classes = classes_of(model, importance, source)
-    if classes is None and isinstance(importance, LSTM):
-        importance.room = classes_of_outputs(getattr(model, "outputs", None) or [])
-    pools = pools if shuffle else "sequential"
-    return ImportanceSampler(labelled(model, source), importance, pools=pools, classes=classes, seed=seed, **settings)
+    classes = classes_of(model, settings.importance, source)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    return ImportanceSampler.of(labelled(model, source), settings.in_order(shuffle), seed, classes, replicas)
 
 
 def labelled(model, source):
@@ -36,23 +29,50 @@ def classes_of(model, importance, source):
     """The number of classes as far as the model tells it, else None."""
     if not importance.uses_labels or source.targets is None:
         return None
-    return classes_for(Apart(model).without(source.targets), getattr(model, "outputs", None) or [])
+    return classes_for(Apart(model).without(source.targets), _outputs(model))
 
 
-def sampler_of_batches(model, batches, change, shuffle, seed, importance, pools, **settings):
+def sampler_of_batches(model, batches, change, shuffle, seed, settings):
     """A `StreamSampler` of batches, each of which is changed as it is read.
 
     Raises:
         ValueError: the batches, the settings and the importance do not fit each other.
     """
-    if pools is not None:
-        raise ValueError(f"`pools` must be None: batches come in their own order. Received: pools={pools!r}")
-    importance = importances.resolve(importance, model)
-    check_indexed(importance, isinstance(batches, Indexed))  # before a generator is asked for its first batch
+    if settings.pools is not None:
+        kind = type(settings.pools).__name__
+        raise ValueError(f"`pools` must be None: batches come in their own order. Received: pools={kind}")
     order, choice = seed.spawn(2)
     stream = BatchStream(batches, shuffle, np.random.default_rng(order), change)
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    return StreamSampler(stream, importance, seed=choice, replicas=replicas, apart=Apart(model, stream.classes), **settings)
+    check_indexed(settings.importance, stream.indexed)
+    apart = Apart(model)
+    classes = classes_of_batch(model, settings.importance, stream.peek()[1][1], apart)
+    return StreamSampler(stream, settings, choice, classes, model.distribute_strategy.num_replicas_in_sync, apart)
+
+
+def classes_of_batch(model, importance, targets, apart):
+    """The number of classes, judged by the targets of the first batch and the model's outputs; None where nothing tells it, 0
+    where there are none."""
+    if not importance.uses_labels or importance.needs_labels:
+        return None
+    targets, outputs = apart.without(targets), _outputs(model)
+    if classes_for(targets, outputs) == 0:
+        return 0
+    _, classes = class_ids_if_any(targets)
+    return apart.more(classes or classes_of_outputs(outputs))
+
+
+def check_indexed(importance, indexed):
+    """Refuses an importance that needs a stable index of each sample, where there is none.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if importance.uses_indices and not indexed:
+        raise ValueError(
+            "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches without indices: a history of losses needs a "
+            "stable index of each sample. Give with_indices(dataset), arrays, or an object with `__len__` and `__getitem__`. "
+            f"Received: importance={type(importance).__name__}"
+        )
 
 
 def read_again(model, sampler, source):
@@ -61,10 +81,8 @@ def read_again(model, sampler, source):
     return classes == sampler.classes
 
 
-def same_data(data, others):
-    """Whether two `fit`s were given the very same arrays, and equal settings of what is drawn from them."""
-    (arrays, cut), (other_arrays, other_cut) = data, others
-    return cut == other_cut and len(arrays) == len(other_arrays) and all(a is b for a, b in zip(arrays, other_arrays))
+def _outputs(model):
+    return getattr(model, "outputs", None) or []
 
 
 class _Labelled:

@@ -3,22 +3,18 @@
 import keras
 import numpy as np
 
-from importance_sampling import importance as importances
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.dataset import HeldOut
-from importance_sampling.data.inputs import by_class, checked_class_weight, refuse_with_batches, source_of, weighted_by_class
-from importance_sampling.data.mapping import SampleMap
-from importance_sampling.data.sources import split
-from importance_sampling.data.streams import is_stream
-from importance_sampling.fit.engine import DrawingEngine, Engine, joined
-from importance_sampling.fit.sampler_of import read_again, same_data, sampler_of, sampler_of_batches
-from importance_sampling.model.finite import not_finite
+from importance_sampling.data.inputs import checked_class_weight
+from importance_sampling.fit.drawing_engine import DrawingEngine
+from importance_sampling.fit.engine import joined
+from importance_sampling.fit.given import Given
+from importance_sampling.fit.hooks import Hooks
 from importance_sampling.model.probe import check_fit
 from importance_sampling.model.replicas import check_divisible, out_of_scope, replicas_of
 from importance_sampling.model.steps import TrainStep
-from importance_sampling.sampling import smoothing as smoothings
-from importance_sampling.sampling.pool_sampler import check_settings
-from importance_sampling.sampling.sampler import check_batch_size, check_pooling
+from importance_sampling.sampling.sampler import check_batch_size
+from importance_sampling.sampling.settings import Settings
 
 
 class ImportanceTraining:
@@ -30,24 +26,27 @@ class ImportanceTraining:
     Calling `fit` again with the same arrays goes on with what was learnt about their samples, at the values they have by then;
     other data start anew.
 
+    The parts (importance, smoothing, drawing rule, pools, reweighting, batch-size rule) may be given by name, as a class, an object
+    or a function; see `register`.
+
     Args:
-        model: a compiled `keras.Model`.
-        importance: how important a sample is. `"approx"`: the loss predicted by an LSTM from the sample's past losses and
-            its class (the paper's method); `"oracle"`: the loss by a forward pass of the model itself; `"pcg"`: the mean
-            loss of its class; `"gnorm"`, `"full_gnorm"`: by a forward pass, the bound on or the exact gradient norm;
-            `"uniform"`; or an importance object.
-        k: number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
-        smoothing: `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`, `power`.
-        presample: B, the candidates of each step, out of which the batch is chosen; above N it means all samples. None is 1,024, or
-            three batches where these are more.
-        draws, pools, reweighting: see `ImportanceSampler`.
-        map: None or a function of one sample, `(x, y)` to `(x, y)`, such as decoding or augmentation. It runs after the
+        model (keras.Model): compiled.
+        importance (default "approx"): how important a sample is. `"approx"`: the loss predicted by an LSTM from the sample's past
+            losses and its class (the paper's method); `"oracle"`: the loss by a forward pass of the model itself; `"pcg"`: the mean
+            loss of its class; `"gnorm"`, `"full_gnorm"`: by a forward pass, the bound on or the exact gradient norm; `"uniform"`.
+        k (float, default 0.5): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
+        smoothing (default "adaptive"): `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`,
+            `power`.
+        presample (int, default None): B, the candidates of each step, out of which the batch is chosen; above N it means all
+            samples. None is 1,024, or three batches where these are more.
+        draws, pools, reweighting, batch_size_rule: see `ImportanceSampler`.
+        map (function, default None): of one sample, `(x, y)` to `(x, y)`, such as decoding or augmentation. It runs after the
             choice, for the chosen samples only, several at once. If it has a parameter `seed`, it is given one, `(2,)` int32, for
             stateless random functions. Importances that score by the model see the samples without it.
-        on_step: None or a function called after each step with its `Draw` and the losses of its samples: `(b,)` float64, times the
-            user's own weights and without the importance weights, NaN for an importance weight of 0. `draw.read()` gives the
-            samples as they were trained on.
-        seed: int or None. With the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
+        on_step (function, default None): called after each step with its `Draw` and the losses of its samples: `(b,)` float64,
+            times the user's own weights and without the importance weights, NaN for an importance weight of 0. `draw.read()` gives
+            the samples as they were trained on.
+        seed (int, default None): with the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
             is the same, bit for bit, on a CPU.
 
     Attributes:
@@ -85,22 +84,18 @@ class ImportanceTraining:
         seed=None,
         map=None,
         on_step=None,
+        batch_size_rule="fixed",
     ):
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
-        smoothings.resolve(smoothing)
-        check_settings(k, draws, reweighting)
-        check_pooling(presample, pools)
-        Engine(map, on_step)  # refuses what is no function now
+        settings = Settings.of(importance, k, smoothing, presample, draws, pools, reweighting, batch_size_rule)
+        self._hooks = Hooks(map, on_step)
         self.model = model
         self.sampler = self.seconds = None
         self._seeds = np.random.SeedSequence(seed)
-        importance = importances.resolve(importance, model)
-        self._settings = dict(
-            importance=importance, k=k, smoothing=smoothing, presample=presample, draws=draws, pools=pools, reweighting=reweighting
-        )
-        self._step = TrainStep(model, gnorm=importance.of == "gnorm", weighted=importance.of is not None)
-        self._hooks = dict(map=None if map is None else SampleMap(map), on_step=on_step)
+        self._settings = settings.bound(model)
+        quantity = settings.importance.quantity
+        self._step = TrainStep(model, gnorm=quantity == "gnorm", weighted=quantity is not None)
         self._held_out = HeldOut()
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
@@ -134,7 +129,8 @@ class ImportanceTraining:
             x: inputs: an array `(N, ...)` in memory or on disk (NumPy, SciPy, pandas, tensor, HDF5), a nested structure of
                 them, an object that gives one sample at a time by `__len__` and `__getitem__`, or an `ArraySource` or `ItemSource`
                 of these. Or batches with their targets: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a loader or a generator,
-                which "oracle", "gnorm", "pcg" and "uniform" choose from; `Indexed` batches serve "approx" too.
+                which "oracle", "gnorm", "pcg" and "uniform" choose from; "approx" needs a stable index of each sample, see
+                `with_indices`.
             y: targets, likewise; None where `x` gives them.
             batch_size: b; 32 by default. It must not exceed the presample. Where `x` gives batches theirs counts, as in Keras.
             shuffle: False takes the candidates in the order of the data.
@@ -155,29 +151,19 @@ class ImportanceTraining:
                 `train_step` that drops the sample weights is not found out before it has run once.)
         """
         check_fit(self.model)
-        replicas = replicas_of(self.model)
         check_batch_size(1 if batch_size is None else batch_size)
         if steps_per_epoch is not None and steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
+        known = self.sampler, self._data, self._restored, self._fits
         validation_split = 0.0 if validation_data is not None else validation_split
-        class_weight = checked_class_weight(class_weight)
-        data = keras.tree.flatten((x, y, sample_weight)), (class_weight, shuffle, validation_split)
-        if is_stream(x):
-            refuse_with_batches(x, y, sample_weight, validation_split)
-            source, doubtful = None, ()
-            make = lambda seed: sampler_of_batches(self.model, x, by_class(class_weight), shuffle, seed, **self._settings)  # noqa: E731
-        else:
-            source = source_of(x, y, sample_weight)
-            if validation_split:
-                source, held_out = split(source, validation_split)
-                validation_data = self._held_out.dataset(held_out, validation_batch_size or batch_size or 32)
-            source = weighted_by_class(source, class_weight)
-            doubtful = not_finite(y, len(source))
-            make = lambda seed: sampler_of(self.model, source, shuffle, seed, **self._settings)  # noqa: E731
-        known, given = (self.sampler, self._data, self._restored, self._fits), batch_size
-        batch_size, steps = self._prepare(data, source, make, batch_size, steps_per_epoch, replicas)
-
-        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, doubtful, **self._hooks)
+        given = Given(x, y, sample_weight, checked_class_weight(class_weight), shuffle, validation_split)
+        if given.held_out is not None:
+            validation_data = self._held_out.dataset(given.held_out, validation_batch_size or batch_size or 32)
+        # beside batches, which have their own size, the one given is that of validation, as in Keras
+        size_of_validation = validation_batch_size or (batch_size if given.stream else None)
+        batch_size = self._sampler_for(given, batch_size)
+        steps = self.sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
+        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, given.doubtful, self._hooks)
         engine.set_model(self.model)
         self.seconds = engine.seconds
         try:
@@ -192,8 +178,7 @@ class ImportanceTraining:
                     initial_epoch=initial_epoch,
                     steps_per_epoch=steps,
                     validation_steps=validation_steps,
-                    # beside batches, which have their own size, the one given is that of validation, as in Keras
-                    validation_batch_size=validation_batch_size or (given if is_stream(x) else batch_size),
+                    validation_batch_size=size_of_validation or batch_size,
                     validation_freq=validation_freq,
                 )
         except BaseException:
@@ -230,21 +215,23 @@ class ImportanceTraining:
             raise ValueError(f"`state` must be what `get_state` returned. Received: {state!r:.60}")
         self._restored = state
 
-    def _prepare(self, data, source, make, batch_size, steps_per_epoch, replicas):
-        """Keeps the sampler if the data are those of the last `fit`, else makes one. Returns batch size and steps of an epoch."""
-        kept = self._data is not None and self._restored is None and same_data(data, self._data)
-        if kept and source is not None:  # whose values may have changed
-            kept = read_again(self.model, self.sampler, source)
-        sampler = self.sampler if kept else out_of_scope(make, np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,)))
+    def _sampler_for(self, given, batch_size):
+        """Keeps the sampler if the data are those of the last `fit`, else makes one. Returns the batch size that is meant."""
+        replicas = replicas_of(self.model)
+        kept = self._data is not None and self._restored is None and given.is_as(self._data)
+        sampler = self.sampler
+        if not (kept and given.serves(self.model, sampler)):
+            kept = False
+            seed = np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,))
+            sampler = out_of_scope(given.sampler, self.model, self._settings, seed)
         batch_size = sampler.batch_size_of(batch_size)
         sampler.check_batch_size(batch_size)
         check_divisible(batch_size, replicas)
-        steps = sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
         if not kept:
             if self._restored is not None:
                 sampler.set_state(self._restored["sampler"])
                 self._fits = int(self._restored["fits"]) - 1
                 self._restored = None
-            self.sampler, self._data = sampler, data
+            self.sampler, self._data = sampler, given
             self._fits += 1
-        return batch_size, steps
+        return batch_size

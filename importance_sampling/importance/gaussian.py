@@ -2,25 +2,28 @@
 
 import numpy as np
 
+from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.types import State
 
 _LARGEST = 1_000_000  # classes; larger numbers are no ids, and would make a huge table
 
 
-class PerClassGaussian:
-    """A running univariate Gaussian of the loss for each class; its mean is the importance.
+class PerClassGaussian(Importance):
+    """The mean of a running univariate Gaussian of the loss for each class.
 
-    The sums behind mean and variance are discounted at each batch in which the class occurs, so that they follow the
-    falling loss. A class that was not seen yet has the mean over all classes.
+    The sums behind it are discounted at each batch in which the class occurs, so that it follows the falling loss. A class that
+    was not seen yet has the mean over all classes.
 
     Cost: a look-up for each candidate and a sum over the batch.
 
     Args:
-        decay: number in [0, 1], what a batch leaves of the sums before it. 1 never forgets, 0 keeps the last batch.
-        of: what is modelled, `"loss"` or `"gnorm"` (the gradient-norm bound, from the same backward pass).
+        decay (float, default 0.95): number in [0, 1], what a batch leaves of the sums before it. 1 never forgets, 0 keeps the last
+            batch.
+        quantity (str, default "loss"): what is modelled, `"loss"` or `"gnorm"` (the gradient-norm bound, from the same backward
+            pass).
 
     Raises:
-        ValueError: `decay` is outside [0, 1] or `of` is unknown.
+        ValueError: `decay` is outside [0, 1] or `quantity` is unknown.
 
     Example:
         >>> import numpy as np
@@ -29,39 +32,29 @@ class PerClassGaussian:
         >>> gaussian.update(np.array([0, 1, 2]), np.array([0, 0, 1]), np.array([1.0, 3.0, 5.0]))
         >>> gaussian.mean
         array([2., 5.])
-        >>> gaussian.variance
-        array([1., 0.])
     """
 
-    uses_indices = False
     uses_labels = True
     needs_labels = True
 
-    def __init__(self, decay=0.95, of="loss"):
+    def __init__(self, decay=0.95, quantity="loss"):
         if not 0 <= decay <= 1:
             raise ValueError(f"`decay` must be in [0, 1]. Received: decay={decay}")
-        if of not in ("loss", "gnorm"):
-            raise ValueError(f"`of` must be 'loss' or 'gnorm'. Received: of={of!r}")
+        if quantity not in ("loss", "gnorm"):
+            raise ValueError(f"`quantity` must be 'loss' or 'gnorm'. Received: quantity={quantity!r}")
         self.decay = decay
-        self.of = of
+        self.quantity = quantity
 
     def build(self, size, classes, seed):
         """Starts with nothing known of `classes` classes; more are added when they come."""
-        self._sums = np.zeros((3, classes or 0))  # discounted count, sum and sum of squares
+        self._sums = np.zeros((2, classes or 0))  # discounted count and sum
 
     @property
     def mean(self):
         """`(C,)` mean of each class; the mean over all for a class not seen, 1 before anything was seen."""
-        count, total, _ = self._sums
+        count, total = self._sums
         overall = total.sum() / count.sum() if count.any() else 1.0
         return np.divide(total, count, out=np.full(len(count), overall), where=count > 0)
-
-    @property
-    def variance(self):
-        """`(C,)` variance of each class, 0 for a class not seen."""
-        count, total, squares = self._sums
-        seen = np.maximum(count, np.finfo(float).tiny)
-        return np.maximum(squares / seen - (total / seen) ** 2, 0.0)
 
     def score(self, pool):
         """Returns `(B,)` float64, the mean of each candidate's class."""
@@ -81,7 +74,7 @@ class PerClassGaussian:
         labels, values = labels[finite], values[finite]
         self._grow(labels)
         classes = self._sums.shape[1]
-        batch = np.stack([np.bincount(labels, v, classes) for v in (np.ones_like(values), values, values**2)])
+        batch = np.stack([np.bincount(labels, v, classes) for v in (np.ones_like(values), values)])
         self._sums *= np.where(batch[0] > 0, self.decay, 1.0)
         self._sums += batch
 
@@ -97,3 +90,6 @@ class PerClassGaussian:
 
     def set_state(self, state):
         self._sums = np.array(state["sums"], np.float64)
+
+
+IMPORTANCES.register("pcg", PerClassGaussian)

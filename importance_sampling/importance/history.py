@@ -4,6 +4,8 @@ import numpy as np
 
 from importance_sampling.types import State
 
+_LARGEST = 10**9  # samples; above that an index is more likely a hash than a place
+
 
 class LossHistory:
     """A ring buffer of the last H losses of each of N samples.
@@ -11,8 +13,8 @@ class LossHistory:
     Memory is `4 H + 4` bytes a sample. What is a real entry is decided by a count, not by value: a loss of 0 counts.
 
     Args:
-        size: N, the number of samples, >= 1.
-        length: H, how many losses are kept of each, >= 1. The paper keeps 10.
+        size (int or None): N, the number of samples, >= 1; None makes room for the largest index that is met, below 10^9.
+        length (int, default 10): H, how many losses are kept of each, >= 1. The paper keeps 10.
 
     Raises:
         ValueError: `size` or `length` is below 1.
@@ -30,14 +32,19 @@ class LossHistory:
     """
 
     def __init__(self, size, length=10):
-        if size < 1:
+        if size is not None and size < 1:
             raise ValueError(f"`size` must be >= 1. Received: size={size}")
         if length < 1:
             raise ValueError(f"`length` must be >= 1. Received: length={length}")
-        self.size = int(size)
+        self._grows = size is None
         self.length = int(length)
-        self._losses = np.zeros((self.size, self.length), np.float32)  # (N, H), slot = time modulo H
-        self._seen = np.zeros(self.size, np.int32)  # (N,), losses ever stored
+        self._losses = np.zeros((size or 0, self.length), np.float32)  # (N, H), slot = time modulo H
+        self._seen = np.zeros(size or 0, np.int32)  # (N,), losses ever stored
+
+    @property
+    def size(self):
+        """N, the number of samples there is room for."""
+        return len(self._seen)
 
     @property
     def nbytes(self):
@@ -55,7 +62,7 @@ class LossHistory:
 
         Raises:
             ValueError: the lengths differ.
-            IndexError: an index is outside [0, N).
+            IndexError: an index is outside [0, N), or no such history could be kept.
         """
         indices = self._checked(indices)
         losses = np.asarray(losses, np.float32)
@@ -86,7 +93,7 @@ class LossHistory:
             of each row are real.
 
         Raises:
-            IndexError: an index is outside [0, N).
+            IndexError: an index is outside [0, N), or no such history could be kept.
         """
         indices = self._checked(indices)
         seen = self._seen[indices]
@@ -106,7 +113,7 @@ class LossHistory:
             ValueError: the state is of another size or length.
         """
         losses = np.array(state["losses"], np.float32)
-        if losses.shape != self._losses.shape:
+        if losses.shape[1:] != self._losses.shape[1:] or not (self._grows or len(losses) == self.size):
             raise ValueError(f"`state` must be of a history of shape {self._losses.shape}. Received: shape={losses.shape}")
         self._losses = losses
         self._seen = np.array(state["seen"], np.int32)
@@ -115,7 +122,13 @@ class LossHistory:
         indices = np.asarray(indices, np.int64)
         if indices.ndim != 1:
             raise ValueError(f"`indices` must have one dimension. Received: indices.shape={indices.shape}")
-        if len(indices) and not (indices.min() >= 0 and indices.max() < self.size):
-            outside = indices[(indices < 0) | (indices >= self.size)][0]
-            raise IndexError(f"`indices` must be in [0, {self.size}). Received: {outside}")
+        limit = _LARGEST if self._grows else self.size
+        if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
+            outside = indices[(indices < 0) | (indices >= limit)][0]
+            raise IndexError(f"`indices` must be in [0, {limit}). Received: {outside}")
+        missing = indices.max(initial=-1) + 1 - self.size
+        if missing > 0:
+            missing = max(missing, self.size)  # doubled, so that growing costs little
+            self._losses = np.pad(self._losses, ((0, missing), (0, 0)))
+            self._seen = np.pad(self._seen, (0, missing))
         return indices

@@ -4,12 +4,12 @@ import copy
 
 import numpy as np
 
+from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.model.probe import fixed_batch_size
-from importance_sampling.model.steps import SCORES, Scorer
-from importance_sampling.types import State
+from importance_sampling.model.scorer import SCORES, Scorer
 
 
-class Oracle:
+class Oracle(Importance):
     """Scores every candidate with the model that is being trained, as it is now.
 
     Cost: a forward pass over the whole pool for `"loss"` and `"gnorm"`, on top of the training step: with a presample of
@@ -17,42 +17,38 @@ class Oracle:
     single sample and is for reference only.
 
     Args:
-        model: the compiled `keras.Model` that is trained.
-        score: `"loss"`, as in eq. 10 of the paper; `"gnorm"`, the upper bound of the gradient norm of arXiv:1803.00942
-            (the norm of the gradient with respect to the logits where the loss is computed from them, else to the output);
-            `"full_gnorm"`, the exact norm over all trainable weights.
-        batch_size: how many candidates one forward pass takes. On a CPU recurrent networks gain from more (1,024 took 0.7 of the
-            time of 128 on a language model of 10,001 words), convolutions do not. With masks, and with the `ignore_class` of a
-            loss, Keras divides by what is valid in the whole batch: there one pass takes the whole pool, so that all scores have
-            one unit. Where memory is short for that, make `presample` smaller.
+        model (keras.Model, default None): the compiled model that is trained; None takes that of the training or the callback.
+        quantity (str, default "loss"): `"loss"`, as in eq. 10 of the paper; `"gnorm"`, the upper bound of the gradient norm of
+            arXiv:1803.00942 (the norm of the gradient with respect to the logits where the loss is computed from them, else to the
+            output); `"full_gnorm"`, the exact norm over all trainable weights.
+        batch_size (int, default 128): how many candidates one forward pass takes. On a CPU recurrent networks gain from more (1,024
+            took 0.7 of the time of 128 on a language model of 10,001 words), convolutions do not. With masks, and with the
+            `ignore_class` of a loss, Keras divides by what is valid in the whole batch: there one pass takes the whole pool, so
+            that all scores have one unit. Where memory is short for that, make `presample` smaller.
 
     Raises:
-        ValueError: `score` is unknown or `batch_size` is below 1.
+        ValueError: `quantity` is unknown or `batch_size` is below 1.
 
     Example:
         >>> import keras, numpy as np
         >>> from importance_sampling import ImportanceTraining, Oracle
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         >>> model.compile("sgd", "mse")
-        >>> training = ImportanceTraining(model, importance=Oracle(model, score="gnorm"), presample=8, seed=0)
+        >>> training = ImportanceTraining(model, importance=Oracle(model, quantity="gnorm"), presample=8, seed=0)
         >>> history = training.fit(np.ones((16, 2)), np.arange(16.0), batch_size=4, verbose=0)
 
     References:
         Section 4 of arXiv:1706.00043 (oracle); arXiv:1803.00942 (gnorm).
     """
 
-    uses_indices = False
-    uses_labels = False
-    needs_labels = False
-
-    def __init__(self, model, score="loss", batch_size=128):
-        if score not in SCORES:
-            raise ValueError(f"`score` must be one of {', '.join(SCORES)}. Received: score={score!r}")
+    def __init__(self, model=None, quantity="loss", batch_size=128):
+        if quantity not in SCORES:
+            raise ValueError(f"`quantity` must be one of {', '.join(SCORES)}. Received: quantity={quantity!r}")
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
-        self.of = score
+        self.quantity = quantity
         self._model = model
-        self._scorer = Scorer(model, score)
+        self._scorer = None if model is None else Scorer(model, quantity)
         self._batch_size = batch_size
 
     def __deepcopy__(self, memo):
@@ -61,6 +57,17 @@ class Oracle:
         copied._model = memo.get(id(self._model), self._model)
         copied._scorer = copy.deepcopy(self._scorer, memo)
         return copied
+
+    def bind(self, model):
+        """Takes the model that is trained, where none was given.
+
+        Raises:
+            ValueError: there is none either.
+        """
+        if self._model is None:
+            if model is None:
+                raise ValueError("`importance` must be Oracle(model) here, where no model is trained. Received: an Oracle without")
+            self._model, self._scorer = model, Scorer(model, self.quantity)
 
     def build(self, size, classes, seed):
         """Nothing is built before the first pool is seen.
@@ -90,11 +97,10 @@ class Oracle:
     def update(self, indices, labels, values):
         """The model is the oracle; it learns by being trained."""
 
-    def get_state(self) -> State:
-        return {}
 
-    def set_state(self, state):
-        """There is nothing to restore: the state is the model's."""
+IMPORTANCES.register("oracle", Oracle)
+IMPORTANCES.register("gnorm", Oracle(quantity="gnorm"))
+IMPORTANCES.register("full_gnorm", Oracle(quantity="full_gnorm"))
 
 
 def _parts(size, length):

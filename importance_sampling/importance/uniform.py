@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from importance_sampling.types import State
+from importance_sampling.importance.base import IMPORTANCES, Importance
 
 
-class Uniform:
+class Uniform(Importance):
     """Uniform sampling, the baseline of the paper.
 
     There is nothing to choose: the pool is the batch, every weight is 1, and nothing is scored or learnt.
@@ -20,13 +20,7 @@ class Uniform:
         array([1., 1., 1.], dtype=float32)
     """
 
-    of = None
-    uses_indices = False
-    uses_labels = False
-    needs_labels = False
-
-    def build(self, size, classes, seed):
-        """There is nothing to build."""
+    quantity = None
 
     def score(self, pool):
         """Returns `(B,)` ones."""
@@ -35,8 +29,5 @@ class Uniform:
     def update(self, indices, labels, values):
         """There is nothing to learn."""
 
-    def get_state(self) -> State:
-        return {}
 
-    def set_state(self, state):
-        """There is nothing to restore."""
+IMPORTANCES.register("uniform", Uniform)

@@ -35,10 +35,15 @@ def replicas_of(model):
     return replicas
 
 
+def in_scope():
+    """Whether a strategy is in scope where this is called."""
+    return tf.distribute.has_strategy()
+
+
 def out_of_scope(function, *arguments):
     """Calls a function where no strategy is in scope, also where `fit` is called in one: there TensorFlow would make variables for
     every device, and Keras divide every loss. A scope belongs to a thread, so the function runs in another."""
-    if not tf.distribute.has_strategy():
+    if not in_scope():
         return function(*arguments)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(function, *arguments).result()

@@ -1,24 +1,21 @@
-"""The two compiled functions of the model that is trained: one step of training, and the scores of candidates.
-
-Both return values of single samples beside what Keras gives, through a `LossRecorder`.
-"""
+"""One step of training: the model's own, which also tells what each sample contributed, through a `LossRecorder`."""
 
 import contextlib
 import inspect
+import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from importance_sampling.data.structures import arrays_of, map_arrays
+from importance_sampling.data.structures import arrays_of, map_arrays, size_of
+from importance_sampling.model.compiling import CompiledWith, compiled_as
 from importance_sampling.model.finite import check_finite
 from importance_sampling.model.handing import HANDED_ON
-from importance_sampling.model.losses import LossRecorder, LossRefused, forward, scaled, step_refused
+from importance_sampling.model.losses import LossRecorder, LossRefused, scaled, step_refused
 from importance_sampling.model.metrics import metric_weights
 from importance_sampling.model.probe import fixed_batch_size, loss_form
 from importance_sampling.model.replicas import gathered, on_average, part_of_replica
-from importance_sampling.model.unchanged import unchanged
-
-SCORES = ("loss", "gnorm", "full_gnorm")
 
 
 class TrainStep:
@@ -36,19 +33,38 @@ class TrainStep:
         self._model = model
         self._gnorm = gnorm
         self._weighted = weighted
-        self._compiled = _CompiledWith(model, self._build)
+        self._compiled = CompiledWith(model, self._build)
 
     def __deepcopy__(self, memo):
         """For the copy of the model where that was copied before, else for the model; nothing is compiled yet."""
-        return TrainStep(memo.get(id(self._model), self._model), self._gnorm)
+        return TrainStep(memo.get(id(self._model), self._model), self._gnorm, self._weighted)
 
-    def prepare(self, x, y):
+    def prepare(self, x, y, sample_weight=None, sizes=()):
         """Finds out from a few samples whether and how the model's loss can be taken apart; updates nothing.
+
+        Args:
+            x, y, sample_weight: a batch.
+            sizes: tuple of the batch sizes that steps may have; None is any.
 
         Raises:
             ValueError: it cannot; see `loss_form`.
+
+        Warns:
+            RuntimeWarning: under XLA, where steps have several sizes, each of which is compiled when it first occurs.
         """
         self._step = self._compiled.get(x, y)
+        if sizes is not None and len(sizes) < 2 or self._model.run_eagerly:
+            return
+        if self._model.jit_compile is True:
+            text = "all that occur" if sizes is None else ", ".join(map(str, sizes))
+            warnings.warn(
+                f"`jit_compile=True` compiles the training step for each batch size when it first occurs: {text}.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        else:  # traced for all sizes at once, before the first step
+            alpha = np.ones(size_of(x), np.float32) if self._weighted else None
+            self._step.get_concrete_function(*map_arrays(_of_any_size, (x, y, sample_weight, alpha)))
 
     def check_finite(self, x, y, places):
         """Refuses targets that are not finite and that the loss does not mask; see `check_finite`. After `prepare`."""
@@ -101,7 +117,7 @@ class TrainStep:
                 logs, per_sample = strategy.run(in_replica, args=batch)
             return on_average(strategy, logs), gathered(strategy, per_sample)
 
-        return _compile(model, alone if strategy.num_replicas_in_sync == 1 else together)
+        return compiled_as(model, alone if strategy.num_replicas_in_sync == 1 else together)
 
 
 @contextlib.contextmanager
@@ -140,95 +156,5 @@ def _told_of_weights(model):
         raise
 
 
-class Scorer:
-    """Per-sample scores of a model as it is: a forward pass with `training=False` that leaves no trace in the model.
-
-    Args:
-        model: a compiled `keras.Model`.
-        score: `"loss"`; `"gnorm"`, the gradient norm with respect to the output; `"full_gnorm"`, the exact norm of the
-            gradient with respect to all trainable weights, one sample at a time (slow: for reference).
-    """
-
-    def __init__(self, model, score="loss"):
-        self._model = model
-        self._score = score
-        self._compiled = _CompiledWith(model, self._build)
-
-    def __deepcopy__(self, memo):
-        """For the copy of the model where that was copied before, else for the model; nothing is compiled yet."""
-        return Scorer(memo.get(id(self._model), self._model), self._score)
-
-    def __call__(self, x, y, sample_weight=None):
-        """Returns `(n,)` float32 scores. `sample_weight` is the user's own."""
-        return self._compiled.get(x, y)(x, y, sample_weight)
-
-    def separable(self, x, y):
-        """Whether the score of a sample is the same in any batch; see `LossForm`."""
-        self._compiled.get(x, y)
-        return self._form.separable
-
-    def _build(self, x, y):
-        self._form = loss_form(self._model, x, y)
-        form = self._form
-        gnorm = self._score == "gnorm"
-        self._recorder = LossRecorder(self._model, form.reduction, gnorm, shaped=form.shaped, of_samples=form.of_samples)
-        return _compile(self._model, self._each if self._score == "full_gnorm" else self._batch)
-
-    def _batch(self, x, y, sample_weight):
-        with unchanged(self._model, self._form.states):
-            losses, gnorms = self._forward(x, y, sample_weight)
-        return gnorms if self._score == "gnorm" else losses
-
-    def _each(self, x, y, sample_weight):
-        weights = self._model.trainable_variables
-        given = (x, y, sample_weight)
-        present = [part for part in given if part is not None]
-
-        def one(sample):
-            parts = iter(map_arrays(lambda a: a[None], sample))
-            x, y, own = (None if part is None else next(parts) for part in given)
-            with tf.GradientTape() as tape:
-                loss = self._forward(x, y, own).losses  # (1,), free of regularisers
-            gradients = tape.gradient(loss, [w.value for w in weights])
-            # as dense tensors: the rows of an embedding that occur twice must be added before the norm is taken
-            return tf.linalg.global_norm([tf.convert_to_tensor(g) for g in gradients if g is not None])
-
-        with unchanged(self._model, self._form.states):
-            return tf.map_fn(one, present, fn_output_signature=tf.float32)
-
-    def _forward(self, x, y, sample_weight):
-        y_pred = forward(self._model, x)
-        return self._recorder.record(x, y, y_pred, sample_weight)
-
-
-class _CompiledWith:
-    """A function built from a compiled model and a first batch, built anew after `model.compile` was called again, and for batches
-    of another structure or rank, whose loss may take weights of another."""
-
-    def __init__(self, model, build):
-        self._model = model
-        self._build = build
-        self._key, self._ranks = (), None
-        self._built = None
-
-    def get(self, x, y):
-        ranks = str(map_arrays(lambda leaf: len(leaf.shape), (x, y)))
-        if ranks != self._ranks or not _same(self._key, self._compilation()):
-            self._built = self._build(x, y)
-            self._key, self._ranks = self._compilation(), ranks
-        return self._built
-
-    def _compilation(self):
-        """Objects that `compile` replaces: at least the loss tracker, the first of the metrics."""
-        model = self._model
-        return (model.optimizer, model.loss, model.jit_compile, model.run_eagerly, *model.metrics)
-
-
-def _same(objects, others):
-    return len(objects) == len(others) and all(a is b for a, b in zip(objects, others))
-
-
-def _compile(model, function):
-    if model.run_eagerly:
-        return function
-    return tf.function(function, jit_compile=model.jit_compile, reduce_retracing=True, autograph=False)  # as Keras does
+def _of_any_size(array):
+    return tf.TensorSpec((None, *array.shape[1:]), array.dtype)

@@ -1,34 +1,47 @@
-"""Choosing among given candidates: score, smooth, draw, weigh; then learn from the losses of what was chosen.
+"""Choosing from a pool: score, smooth, draw, weigh; then learn from the losses of what was chosen.
 
-It joins importance, smoothing, drawing and weighing, and owns the random generator. Where candidates come from is not its
-business: `ImportanceSampler` takes them from a data set, the `ImportanceSampling` callback from each batch of `fit`.
+It joins the parts of the settings, and owns the random generator. Where the pool comes from is not its business:
+`ImportanceSampler` takes it from a data set, the `ImportanceSampling` callback from each batch of `fit`.
 """
 
+import copy
 import math
 import warnings
 
 import numpy as np
 
-from importance_sampling import importance as importances
-from importance_sampling.sampling import reweighting as weighing
-from importance_sampling.sampling import smoothing as smoothings
-from importance_sampling.sampling.drawing import DRAWS
+from importance_sampling.registry import described
+from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.types import Draw, State
 
 _UNIFORM = "Importance scores must be finite; this draw, and any like it, is uniform."
 
 
-class Chooser:
-    """Chooses b of B candidates by importance, and weighs them. See `ImportanceSampler` for the arguments."""
+class PoolSampler:
+    """Chooses b of B candidates by importance, and weighs them.
 
-    def __init__(self, importance, k=0.5, smoothing="adaptive", draws="multinomial", reweighting="rescaled", seed=None):
-        self.importance = importances.resolve(importance)
-        self.smoothing = smoothings.resolve(smoothing)
-        check_settings(k, draws, reweighting)
-        self.k = k
+    Args:
+        settings: `Settings` that are bound to a model, or to None.
+        seed: int, `numpy.random.SeedSequence` or None.
+        replicas: how many devices share a batch evenly.
+
+    Attributes:
+        importance, smoothing, drawing, reweighting, batch_size_rule: the parts, which learn.
+        rng: numpy Generator, the only source of randomness.
+    """
+
+    def __init__(self, settings, seed, replicas=1):
+        self.settings = settings
+        self.importance = copy.copy(settings.importance)
+        self.smoothing = copy.copy(settings.smoothing)
+        self.drawing = copy.copy(settings.draws)
+        self.reweighting = copy.copy(settings.reweighting)
+        self.batch_size_rule = copy.copy(settings.batch_size_rule)
+        self.k = settings.k
         self.rng = np.random.default_rng(seed)
-        self._draw_positions = DRAWS[draws]
-        self._reweighting = reweighting
+        self.replicas = replicas
+        self._fixed = isinstance(self.batch_size_rule, Fixed)
+        self._steps = 0
         self._warned = set()  # kinds
 
     def build(self, size, classes):
@@ -50,15 +63,15 @@ class Chooser:
         """Chooses the samples of one step.
 
         Args:
-            pool: a `Pool` of B candidates.
-            batch_size: b >= 1.
+            pool (Pool): B candidates.
+            batch_size (int): b >= 1, what the batch-size rule goes by.
 
         Returns:
             A `Draw` of b samples, or of all B where that is fewer. Where the pool is no larger than the batch there is nothing
             to choose: nothing is scored, and every weight is 1.
 
         Raises:
-            ValueError: `batch_size` is below 1.
+            ValueError: `batch_size` is below 1, or a part returns what breaks its contract.
 
         Warns:
             RuntimeWarning: once, when a score is not finite: that draw is uniform; once, when a score or a loss is negative.
@@ -66,31 +79,37 @@ class Chooser:
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
         size = len(pool)
-        if size <= batch_size:
-            chosen, p, weights = np.arange(size), np.full(size, 1 / size), np.ones(size, np.float32)
-            scores = np.full(size, np.nan)
-        elif self.importance.of is None:
-            chosen = self.rng.choice(size, batch_size, replace=False, shuffle=False)
-            p, weights = np.full(size, 1 / size), np.ones(batch_size, np.float32)
-            scores = np.full(size, np.nan)
-        else:
+        b = min(batch_size, size)
+        scores, smoothed = np.full(size, np.nan), None
+        if self.importance.quantity is not None and (b < size or not self._fixed):
             scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
             if scores.shape != (size,):
                 raise ValueError(f"`importance.score` must return shape ({size},). Received: {scores.shape}")
-            p = self._probabilities(scores)
-            chosen = self._draw_positions(p, batch_size, self.rng)  # (b,)
-            weights = weighing.sample_weights(self._reweighting, p, chosen, self.k)
+            smoothed = self._smoothed(scores)
+        if not self._fixed:
+            b = self._batch_size(StepInfo(self._steps, b, size, smoothed))
+        if b == size:
+            chosen, expected, weights = np.arange(size), np.ones(size), np.ones(size, np.float32)
+        elif smoothed is None:
+            chosen = self.rng.choice(size, b, replace=False, shuffle=False)
+            expected, weights = np.full(size, b / size), np.ones(b, np.float32)
+        else:
+            chosen, expected = self.drawing.draw(smoothed, b, self.rng)  # (b,), (B,)
+            self._check_drawn(chosen, expected, b, size)
+            weights = np.asarray(self.reweighting.weights(expected, chosen, self.k), np.float32)
+        self._steps += 1
         labels = None if pool.labels is None else pool.labels[chosen]
         read = lambda: pool.read(chosen)  # noqa: E731
-        return Draw(pool.indices[chosen], labels, p[chosen], weights, scores[chosen], size, read, pool.indices, scores)
+        of_chosen = pool.indices[chosen], labels, expected[chosen], weights, scores[chosen]
+        return Draw(*of_chosen, size, read, pool.indices, scores, expected)
 
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.
 
         Args:
-            draw: what `draw` returned.
-            losses: `(b,)` the losses of its samples, before weighting by alpha.
-            gnorms: `(b,)` their gradient-norm bounds; for an importance of `"gnorm"` only.
+            draw (Draw): what `draw` returned.
+            losses: `(b,)` floats, the losses of its samples, before weighting by alpha.
+            gnorms: `(b,)` floats, their gradient-norm bounds; for an importance of `"gnorm"` only.
 
         Raises:
             ValueError: the values needed are missing or have another shape.
@@ -98,19 +117,32 @@ class Chooser:
         Warns:
             RuntimeWarning: once, when a score or a loss is negative.
         """
-        of = self.importance.of
-        if of is None:
+        quantity = self.importance.quantity
+        if quantity is None:
             return
-        values = {"loss": losses, "gnorm": gnorms, "full_gnorm": draw.scores}[of]
+        values = {"loss": losses, "gnorm": gnorms, "full_gnorm": draw.scores}[quantity]
         if values is None:
             raise ValueError("`gnorms` must be given, the importance is of 'gnorm'. Received: gnorms=None")
         values = np.asarray(values, np.float64)
-        if values.shape != (len(draw),):
-            name = "gnorms" if of == "gnorm" else "losses"
+        if values.shape != draw.indices.shape:
+            name = "gnorms" if quantity == "gnorm" else "losses"
             raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
-        self._warn_if_negative(values)
-        self.smoothing.observe(_mean_over_data(draw, values))
+        if np.any(values < 0):
+            self._warn_of_negative(values)
+        known = np.isfinite(values)
+        # the unbiased estimate of the mean over the data set
+        mean = np.mean(values[known] / draw.relative[known]) if known.any() else math.nan
+        self.smoothing.observe(float(mean))
         self.importance.update(draw.indices, draw.labels, values)
+
+    def sizes(self, batch_size):
+        """The batch sizes that steps may have, a tuple; None where they may be any."""
+        found = self.batch_size_rule.sizes(batch_size)
+        return found and tuple(sorted({b + -b % self.replicas for b in found}))
+
+    def prepare(self, pool_size, batch_size):
+        """Told before the first step how many candidates and samples there will be at a time, at most."""
+        self.importance.prepare(pool_size, max(self.batch_size_rule.sizes(batch_size) or (batch_size,)))
 
     def begin_epoch(self, to_the_end):
         """Told before the first draw of an epoch, and whether that ends where the data end. There is nothing to do."""
@@ -120,12 +152,8 @@ class Chooser:
 
     def get_state(self) -> State:
         """Everything that the next choice among the same candidates depends on, apart from the arguments."""
-        return {
-            "rng": self.rng.bit_generator.state,
-            "kind": type(self.importance).__name__,
-            "importance": self.importance.get_state(),
-            "smoothing": self.smoothing.get_state(),
-        }
+        states = {name: part.get_state() for name, part in self._parts().items()}
+        return {"rng": self.rng.bit_generator.state, "kind": type(self.importance).__name__, "steps": self._steps, **states}
 
     def set_state(self, state):
         """Goes on where `get_state` was called, in an object made with the same arguments.
@@ -136,55 +164,64 @@ class Chooser:
         if state["kind"] != type(self.importance).__name__:
             raise ValueError(f"`state` must be of a {type(self.importance).__name__}. Received: of a {state['kind']}")
         try:
-            self.importance.set_state(state["importance"])
-            self.smoothing.set_state(state["smoothing"])
+            for name, part in self._parts().items():
+                part.set_state(state[name])
+            self._steps = int(state["steps"])
         except KeyError as error:
             raise ValueError(f"`state` must be of an object made with the same arguments. Received: one without {error}") from None
         self.rng.bit_generator.state = state["rng"]
 
-    def _probabilities(self, scores):
+    def _parts(self):
+        names = ("importance", "smoothing", "drawing", "reweighting", "batch_size_rule")
+        return {name: getattr(self, name) for name in names}
+
+    def _smoothed(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
-        uniform = np.full(len(scores), 1 / len(scores))
-        bad = scores[~np.isfinite(scores)]
-        if len(bad):
-            self._warn("scores", f"{_UNIFORM} Received: {bad[0]} among {len(scores)} scores")
-            return uniform
-        self._warn_if_negative(scores)
+        if not np.isfinite(scores).all():
+            self._warn("scores", f"{_UNIFORM} Received: {scores[~np.isfinite(scores)][0]} among {len(scores)} scores")
+            return np.full(len(scores), 1 / len(scores))
+        if np.any(scores < 0):
+            self._warn_of_negative(scores)
         smoothed = self.smoothing(np.maximum(scores, 0))
+        if np.shape(smoothed) != scores.shape or np.any(smoothed < 0):
+            received = f"shape {np.shape(smoothed)}" if np.shape(smoothed) != scores.shape else np.min(smoothed)
+            raise ValueError(
+                f"`smoothing` must return {len(scores)} numbers >= 0. Received: {received} from {described(self.smoothing)}"
+            )
         largest = smoothed.max()
         if not math.isfinite(largest):
             self._warn("smoothing", f"{_UNIFORM} Received: {largest} after smoothing by {self.smoothing}")
-            return uniform
+            return np.full(len(scores), 1 / len(scores))
         if largest <= 0:  # every sample is handled
-            return uniform
+            return np.full(len(scores), 1 / len(scores))
         smoothed = smoothed / largest  # their sum cannot overflow
         return smoothed / smoothed.sum()
 
-    def _warn_if_negative(self, values):
-        of = self.importance.of
-        if np.any(values < 0):
-            self._warn("negative", f"Importances count from 0, so a negative {of} counts as none. Received: {of}={values.min()}")
+    def _batch_size(self, info):
+        """What the rule says, rounded up so that the replicas can share it."""
+        b = checked(self.batch_size_rule, self.batch_size_rule.batch_size(info), info.pool_size)
+        return min(b + -b % self.replicas, info.pool_size - info.pool_size % self.replicas)
+
+    def _check_drawn(self, chosen, expected, b, size):
+        rule = None
+        if np.shape(chosen) != (b,):
+            rule, received = f"return {b} positions", f"shape {np.shape(chosen)}"
+        elif chosen.min() < 0 or chosen.max() >= size:
+            rule, received = f"return positions in [0, {size})", chosen.min() if chosen.min() < 0 else chosen.max()
+        elif np.shape(expected) != (size,):
+            rule, received = f"return {size} expected counts", f"shape {np.shape(expected)}"
+        elif not abs(expected.sum() - b) <= 1e-6 * b:
+            rule, received = f"return expected counts with a sum of {b}", expected.sum()
+        elif not expected[chosen].min() > 0:
+            rule, received = "expect what it chooses", f"an expected count of {expected[chosen].min()} for a chosen position"
+        if rule:
+            raise ValueError(f"`draws` must {rule}. Received: {received} from {described(self.drawing)}")
+
+    def _warn_of_negative(self, values):
+        quantity = self.importance.quantity
+        self._warn("negative", f"A negative {quantity} is treated as 0. Received: {quantity}={values.min()}")
 
     def _warn(self, kind, text):
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(text, RuntimeWarning, stacklevel=2)
-
-
-def check_settings(k, draws, reweighting):
-    """Refuses settings that no data could make right.
-
-    Raises:
-        ValueError: naming the argument, the rule and the value.
-    """
-    weighing.check(k, reweighting)
-    if draws not in DRAWS:
-        raise ValueError(f"`draws` must be one of {', '.join(DRAWS)}. Received: draws={draws!r}")
-
-
-def _mean_over_data(draw, values):
-    """The unbiased estimate of the mean over the data set from samples drawn with p: `mean(l_i / (B p_i))`."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return math.nan
-    return float(np.mean(values[finite] / (draw.presample * draw.probabilities[finite])))

@@ -1,71 +1,57 @@
-"""Where the candidates of a draw come from: B of the N samples of the data set, uniformly (line 4 of Algorithm 1)."""
+"""Which samples are the candidates of a draw."""
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 
-from importance_sampling.data.structures import map_arrays, take
+from importance_sampling.registry import OfFunction, Part, Registry
 from importance_sampling.types import State
 
 
-class Once:
-    """Reads the samples of a pool once: what an importance has read to score it need not be read again to train on it.
+class Pools(Part, ABC):
+    """Which samples are the candidates of each draw. A class of one's own must have `next`.
 
-    Args:
-        read: maps positions in the pool, `(n,)` ints, to their `(x, y, sample_weight)`.
+    Attributes:
+        size (int): N, known from `build` on.
     """
 
-    def __init__(self, read):
-        self._read = read
-        self._parts = {}  # position: the batch it was read in, its place there
-
-    def __call__(self, positions):
-        """The samples at some positions, `(x, y, sample_weight)`."""
-        if not all(int(p) in self._parts for p in positions):
-            batch = self._read(positions)
-            self._parts.update({int(p): (batch, place) for place, p in enumerate(positions)})
-            return batch
-        found = [self._parts[int(p)] for p in positions]
-        samples = [take(batch, place) for batch, place in found]
-        return map_arrays(lambda *leaves: np.stack(leaves), *samples)
-
-
-class RandomPools:
-    """Each pool is a new uniform choice of B different samples."""
-
-    def __init__(self, size):
+    def build(self, size):
+        """Begins with a data set of N samples."""
         self.size = size
 
+    @abstractmethod
     def next(self, count, rng):
-        """Returns `(count,)` int64 indices."""
+        """Returns `(count,)` int64 indices in [0, N), for `count` <= N; `rng` is a `numpy.random.Generator`."""
+
+
+class RandomPools(Pools):
+    """Each pool is a new uniform choice of B different samples."""
+
+    def next(self, count, rng):
         if count == self.size:
             return np.arange(self.size)
         return rng.choice(self.size, count, replace=False, shuffle=False)
 
-    def get_state(self) -> State:
-        return {}
 
-    def set_state(self, state):
-        """There is nothing to restore: the randomness is the generator's."""
-
-
-class OrderedPools:
+class OrderedPools(Pools):
     """Pools walk through an order of the data set and go on where the last one stopped.
 
     Every sample is a candidate equally often. A pool that reaches the end of the order takes the rest from the start
     of the next one, so that all pools have the same size.
 
     Args:
-        size: N.
-        shuffled: a new random permutation for each pass, or the order of the data itself.
+        shuffled (bool, default True): a new random permutation for each pass, or the order of the data itself.
     """
 
-    def __init__(self, size, shuffled=True):
-        self.size = size
+    def __init__(self, shuffled=True):
         self.shuffled = shuffled
+
+    def build(self, size):
+        super().build(size)
         self._order = np.empty(0, np.int64)
         self._position = 0
 
     def next(self, count, rng):
-        """Returns `(count,)` int64 indices."""
         parts, missing = [], count
         while missing:
             if self._position == len(self._order):
@@ -85,8 +71,14 @@ class OrderedPools:
         self._position = int(state["position"])
 
 
-POOLS = {
-    "random": RandomPools,
-    "permutation": OrderedPools,
-    "sequential": lambda size: OrderedPools(size, shuffled=False),
-}
+class FunctionPools(OfFunction, Pools):
+    """A function of `(size, count, rng)`, N, B and a `numpy.random.Generator`, that returns `(count,)` indices."""
+
+    def next(self, count, rng):
+        return np.asarray(self._function(self.size, count, rng))
+
+
+POOLS = Registry("pools", Pools, FunctionPools, "of (size, count, rng) that returns (count,) indices")
+POOLS.register("random", RandomPools)
+POOLS.register("permutation", OrderedPools(shuffled=True))
+POOLS.register("sequential", OrderedPools(shuffled=False))

@@ -3,35 +3,47 @@
 The engine calls it just as a user's own loop does.
 """
 
+import copy
+
 import numpy as np
 
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.labels import class_ids, class_ids_if_any
-from importance_sampling.sampling.pool_sampler import Chooser
-from importance_sampling.sampling.pools import POOLS, Once
+from importance_sampling.data.reading import CachedReader
+from importance_sampling.registry import described
+from importance_sampling.sampling.pool_sampler import PoolSampler
+from importance_sampling.sampling.pools import POOLS
+from importance_sampling.sampling.settings import Settings
 from importance_sampling.types import Pool, State
 
 _CLASSES = 100_000  # numbers above this and the number of samples are no class ids, and would make a huge table
 
 
-class ImportanceSampler(Chooser):
+class ImportanceSampler(PoolSampler):
     """Draws the samples of a training step by importance, and weighs them (Algorithm 1).
 
+    The parts (importance, smoothing, drawing rule, pools, reweighting, batch-size rule) may be given by name, as a class, an object
+    or a function; see `register`.
+
     Args:
-        source: the data: an `ArraySource`, or any object with `__len__`, `__getitem__` for an array of indices and
-            `targets`. Inputs are read only by an importance that needs them (`Oracle`).
-        importance: `"approx"`, `"pcg"`, `"uniform"`, or an importance object such as `Oracle(model)`.
-        k: number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
-        smoothing: `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`, `power`.
-        presample: B, the candidates of each draw, out of which the batch is chosen; above N it means the whole data set. None
-            is 1,024, or three batches where these are more.
-        draws: `"multinomial"`, as in the paper, or `"systematic"`: the same expected counts with less variance.
-        pools: `"random"`, `"permutation"` (walk random permutations: each sample is a candidate equally often),
+        source (ArraySource): the data; or any object with `__len__`, `__getitem__` for an array of indices and `targets`. Inputs
+            are read only by an importance that needs them (`Oracle`).
+        importance (default "approx"): `"approx"`, `"pcg"`, `"uniform"`, or another importance, such as `Oracle(model)`.
+        k (float, default 0.5): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
+        smoothing (default "adaptive"): `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`,
+            `power`.
+        presample (int, default None): B, the candidates of each draw, out of which the batch is chosen; above N it means the whole
+            data set. None is 1,024, or three batches where these are more.
+        draws (default "multinomial"): the drawing rule: `"multinomial"`, as in the paper; `"systematic"`, the same expected counts
+            with less variance; `"without_replacement"`, each candidate at most once.
+        pools (default None): `"random"`, `"permutation"` (walk random permutations: each sample is a candidate equally often),
             `"sequential"` (in the order of the data), or None: permutations for uniform importance, else random.
-        reweighting: `"rescaled"` keeps the scale of the loss for every k; `"literal"` is the paper's `1 / (B p^k)`.
-        seed: int, `numpy.random.SeedSequence` or None. The same seed gives the same draws, bit for bit.
-        classes: number of classes, for an importance that tells them apart. None finds it in the targets, which need not be
-            classes for `"approx"`; 0 means that they are none.
+        reweighting (default "rescaled"): `"rescaled"` keeps the scale of the loss for every k; `"literal"` is the paper's
+            `1 / (B p^k)`.
+        seed (int, numpy.random.SeedSequence or None, default None): the same seed gives the same draws, bit for bit.
+        classes (int, default None): number of classes, for an importance that tells them apart. None finds it in the targets, which
+            need not be classes for `"approx"`; 0 means that they are none.
+        batch_size_rule (default "fixed"): how many samples each step takes, such as `Warmup(steps)`, or a function of a `StepInfo`.
 
     Raises:
         ValueError: an argument breaks one of the rules above, or the labels do not fit the importance.
@@ -64,11 +76,24 @@ class ImportanceSampler(Chooser):
         reweighting="rescaled",
         seed=None,
         classes=None,
+        batch_size_rule="fixed",
     ):
-        super().__init__(importance, k, smoothing, draws, reweighting, seed)
-        check_pooling(presample, pools)
-        self.presample = presample
-        self._pools = POOLS[pools or ("random" if self.importance.of else "permutation")](len(source))
+        settings = Settings.of(importance, k, smoothing, presample, draws, pools, reweighting, batch_size_rule)
+        self._begin(source, settings.bound(None), seed, classes)
+
+    @classmethod
+    def of(cls, source, settings, seed, classes=None, replicas=1):
+        """A sampler with `Settings` that are bound to a model."""
+        sampler = cls.__new__(cls)
+        sampler._begin(source, settings, seed, classes, replicas)
+        return sampler
+
+    def _begin(self, source, settings, seed, classes, replicas=1):
+        super().__init__(settings, seed, replicas)
+        self._chooses = settings.importance.quantity is not None
+        self._pools = copy.copy(settings.pools) or POOLS.make("random" if self._chooses else "permutation")
+        self._pools.build(len(source))
+        self._size, self._checked = len(source), None
         self.build(len(source), self.read_from(source, classes))
 
     def __deepcopy__(self, memo):
@@ -98,12 +123,17 @@ class ImportanceSampler(Chooser):
             raise ValueError(
                 f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"
             )
-        check_presample(self.importance, self.presample, batch_size)
+        self.settings.check_presample(batch_size)
+        self._checked = batch_size
 
     def batch_size_of(self, given):
         """The batch size that is meant, as in `model.fit`: 32 where none is given, and all samples where there are fewer."""
         check_batch_size(32 if given is None else given)
         return min(given or 32, len(self.source))
+
+    def pool_size(self, batch_size):
+        """B; with nothing to choose, that of the batch."""
+        return min(self.settings.pool_size(batch_size), self._size) if self._chooses else batch_size
 
     def steps(self, batch_size):
         """Updates in an epoch, as in `model.fit`."""
@@ -129,13 +159,20 @@ class ImportanceSampler(Chooser):
         Warns:
             RuntimeWarning: once, when a score is not finite. That draw is uniform.
         """
-        self.check_batch_size(batch_size)
-        size = min(pool_size(self.presample, batch_size), len(self.source)) if self.importance.of else batch_size
-        return self.choose(self._pool(size), batch_size)
+        if batch_size != self._checked:
+            self.check_batch_size(batch_size)
+        size = self.pool_size(batch_size)
+        indices = self._pools.next(size, self.rng)
+        if len(indices) != size or indices.min() < 0 or indices.max() >= self._size:
+            rule = f"`pools` must return {size} indices in [0, {self._size})"
+            raise ValueError(f"{rule}. Received: {indices} from {described(self._pools)}")
+        labels = None if self._labels is None else self._labels[indices]
+        read = lambda positions: self.source[indices[positions]]  # noqa: E731
+        return self.choose(Pool(indices, labels, CachedReader(read, size) if self._chooses else read), batch_size)
 
     def get_state(self) -> State:
         """Everything that the next draw depends on, apart from the data and the arguments of the constructor."""
-        return {**super().get_state(), "size": len(self.source), "pools": self._pools.get_state()}
+        return {**super().get_state(), "size": len(self.source)}
 
     def set_state(self, state):
         """Goes on where `get_state` was called, in a sampler made with the same arguments.
@@ -146,17 +183,16 @@ class ImportanceSampler(Chooser):
         if state.get("size") != len(self.source):
             raise ValueError(f"`state` must be of {len(self.source)} samples, as the data. Received: of {state.get('size')}")
         super().set_state(state)
-        try:
-            self._pools.set_state(state["pools"])
-        except KeyError as error:
-            raise ValueError(f"`state` must be of an object made with the same arguments. Received: one without {error}") from None
+
+    def _parts(self):
+        return {**super()._parts(), "pools": self._pools}
 
     def _classes(self, targets, classes):
         """Class ids and their number; None and 0 where there are none and none are needed."""
         if targets is None:
             raise ValueError(
                 "`y` must be given for an importance that tells classes apart, which knows the class before it reads a sample, "
-                f"or importance=LSTM(classes=0). Received: y=None, importance={type(self.importance).__name__}"
+                f"or importance=LSTMImportance(classes=0). Received: y=None, importance={type(self.importance).__name__}"
             )
         found = class_ids_if_any(targets)
         if found is None and not self.importance.needs_labels:
@@ -170,11 +206,6 @@ class ImportanceSampler(Chooser):
             raise ValueError(f"`y` must be class ids below max({_CLASSES}, number of samples) = {largest}. Received: y={count - 1}")
         return ids, count if classes is None else classes
 
-    def _pool(self, size):
-        indices = self._pools.next(size, self.rng)
-        labels = None if self._labels is None else self._labels[indices]
-        return Pool(indices, labels, Once(lambda positions: self.source[indices[positions]]))
-
 
 def check_batch_size(batch_size):
     """Refuses what is no batch size.
@@ -184,32 +215,3 @@ def check_batch_size(batch_size):
     """
     if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
         raise ValueError(f"`batch_size` must be a whole number >= 1. Received: batch_size={batch_size}")
-
-
-def check_presample(importance, presample, batch_size):
-    """Refuses a presample that the batch cannot be chosen from.
-
-    Raises:
-        ValueError: it is below the batch size.
-    """
-    if importance.of and presample is not None and batch_size > presample:
-        raise ValueError(
-            f"`presample` must be >= batch_size, {batch_size}: the batch is chosen from it. Received: presample={presample}"
-        )
-
-
-def pool_size(presample, batch_size):
-    """B: what is given, or else 1,024, and at least three batches to choose from."""
-    return max(1024, 3 * batch_size) if presample is None else presample
-
-
-def check_pooling(presample, pools):
-    """Refuses a presample or a kind of pools that no data could make right.
-
-    Raises:
-        ValueError: naming the argument, the rule and the value.
-    """
-    if presample is not None and not (isinstance(presample, (int, np.integer)) and presample >= 1):
-        raise ValueError(f"`presample` must be None or a whole number >= 1. Received: presample={presample}")
-    if pools is not None and pools not in POOLS:
-        raise ValueError(f"`pools` must be None or one of {', '.join(POOLS)}. Received: pools={pools!r}")

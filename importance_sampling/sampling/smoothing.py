@@ -4,21 +4,41 @@ A sample that is wrongly predicted to be easy gets a small probability and so a 
 score bounds that weight and pulls the distribution towards uniform.
 """
 
-import copy
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 
-from importance_sampling.types import Smoothing, State
+from importance_sampling.registry import OfFunction, Part, Registry
+from importance_sampling.types import State
 
 
-class additive:
+class Smoothing(Part, ABC):
+    """What happens to the scores before a draw. A class of one's own must have `__call__`."""
+
+    @abstractmethod
+    def __call__(self, scores):
+        """Maps `(B,)` float64 scores >= 0 to `(B,)` numbers >= 0 that the candidates are drawn in proportion to."""
+
+    def observe(self, mean):
+        """Told after each step of `mean`, a float: the estimated mean of what was measured, over the data set. By default it
+        does not matter."""
+
+
+class FunctionSmoothing(OfFunction, Smoothing):
+    """A function of `(B,)` scores that returns `(B,)` numbers >= 0."""
+
+    def __call__(self, scores):
+        return np.asarray(self._function(scores), np.float64)
+
+
+class additive(Smoothing):
     """Adds a constant to every score: `s + c`.
 
     c = 0 leaves the scores as they are; c -> inf draws uniformly.
 
     Args:
-        c: number >= 0, in the unit of the scores (the loss, for the importances of the paper).
+        c (float): number >= 0, in the unit of the scores (the loss, for the importances of the paper).
 
     Raises:
         ValueError: `c` is negative or not finite.
@@ -35,27 +55,18 @@ class additive:
     def __call__(self, scores):
         return scores + self.c
 
-    def observe(self, mean):
-        """A constant does not follow the loss."""
-
-    def get_state(self) -> State:
-        return {}
-
-    def set_state(self, state):
-        """There is nothing to restore."""
-
     def __repr__(self):
         return f"additive({self.c})"
 
 
-class power:
+class power(Smoothing):
     """Raises every score to a power: `s ** a`.
 
     a = 1 leaves the scores as they are; a = 0 draws uniformly. It is not in the paper: it flattens a distribution whose
     scores have no natural unit.
 
     Args:
-        a: number >= 0, without unit.
+        a (float): number >= 0, without unit.
 
     Raises:
         ValueError: `a` is negative or not finite.
@@ -72,20 +83,11 @@ class power:
     def __call__(self, scores):
         return scores**self.a
 
-    def observe(self, mean):
-        """A power does not follow the loss."""
-
-    def get_state(self) -> State:
-        return {}
-
-    def set_state(self, state):
-        """There is nothing to restore."""
-
     def __repr__(self):
         return f"power({self.a})"
 
 
-class adaptive:
+class adaptive(Smoothing):
     """Adds a fraction of the mean training loss to every score: `s + fraction * max(mean, 0)`.
 
     The mean is an exponential moving average over mini-batches, without the bias of its start. Each mini-batch
@@ -94,8 +96,9 @@ class adaptive:
     so the draw is uniform.
 
     Args:
-        fraction: number >= 0. The paper's rule of thumb, and the default, is 1/2.
-        momentum: number in [0, 1), how much of the average a new mini-batch leaves in place. 0 is the last mini-batch.
+        fraction (float, default 0.5): number >= 0. The paper's rule of thumb, and the default, is 1/2.
+        momentum (float, default 0.9): number in [0, 1), how much of the average a new mini-batch leaves in place. 0 is the last
+            mini-batch.
 
     Raises:
         ValueError: `fraction` is negative or not finite; `momentum` is outside [0, 1).
@@ -145,25 +148,11 @@ class adaptive:
         return f"adaptive({self.fraction}, momentum={self.momentum})"
 
 
-def resolve(smoothing) -> Smoothing:
-    """What a user may write for `smoothing`: `"adaptive"`, a constant, or one of the objects above.
-
-    Raises:
-        ValueError: an unknown name, a negative constant, or something that is neither.
-    """
-    if smoothing == "adaptive":
-        return adaptive()
-    if isinstance(smoothing, (int, float, np.number)):
-        return additive(smoothing)
-    if isinstance(smoothing, Smoothing) and not isinstance(smoothing, type):
-        return copy.copy(smoothing)  # what it learns belongs to one data set
-    raise ValueError(
-        "`smoothing` must be a number >= 0, 'adaptive', or an additive, adaptive or power object. "
-        f"Received: smoothing={smoothing!r}"
-    )
-
-
 def _non_negative(name, value):
     if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
         raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}")
     return float(value)
+
+
+SMOOTHINGS = Registry("smoothing", Smoothing, FunctionSmoothing, "of (B,) scores that returns (B,) numbers >= 0", additive)
+SMOOTHINGS.register("adaptive", adaptive)

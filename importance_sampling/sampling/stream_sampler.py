@@ -6,45 +6,37 @@ import numpy as np
 
 from importance_sampling.data.labels import class_ids
 from importance_sampling.data.streams import num_batches
-from importance_sampling.data.structures import size_of, take
+from importance_sampling.data.structures import size_of
 from importance_sampling.data.windows import Part, Window, pool_of_parts
-from importance_sampling.sampling.pool_sampler import Chooser
-from importance_sampling.sampling.sampler import check_pooling, check_presample, pool_size
-from importance_sampling.types import Pool
+from importance_sampling.sampling.pool_sampler import PoolSampler
 
 
-class StreamSampler(Chooser):
+class StreamSampler(PoolSampler):
     """Draws from a stream of batches: chooses among those that make up the presample, which move on by one batch at each draw.
 
     So an epoch has as many draws as the data have batches, and reads each batch once. See `Window`.
 
     Args:
         stream: a `BatchStream`.
-        importance: one that needs no history of single samples.
-        presample: B, the candidates of each draw; more where the batches do not add up to it, fewer where the data have fewer.
+        settings: `Settings` that are bound to a model. The presample is more where the batches do not add up to it, fewer where the
+            data have fewer.
+        seed: int, `numpy.random.SeedSequence` or None.
+        classes: their number, None where it is not known, 0 where there are none.
         replicas: how many devices share a batch evenly.
-        apart: None, or an `Apart` for the classes that the loss ignores.
-        k, smoothing, draws, reweighting, seed: see `ImportanceSampler`.
+        apart: an `Apart` for the classes that the loss ignores.
 
     `get_state` has what was learnt and the random generator, not the place in the stream.
-
-    Raises:
-        ValueError: the importance needs to know a sample when it comes again.
     """
 
-    def __init__(self, stream, importance, presample=None, replicas=1, apart=None, **settings):
-        super().__init__(importance, **settings)
-        check_pooling(presample, None)
-        check_indexed(self.importance, stream.indexed)
-        self.presample = presample
-        self._replicas = replicas
+    def __init__(self, stream, settings, seed, classes, replicas, apart):
+        super().__init__(settings, seed, replicas)
         self.stream = stream
         self._seen = 0
         self._apart = apart
         self._to_the_end = False
-        self.build(stream.size, apart.more(stream.classes) if apart else stream.classes)
-        chooses = self.importance.of is not None
-        self._window = Window(stream, pool_size(presample, stream.batch_size) if chooses else 0, self._part_of)
+        self._chooses = settings.importance.quantity is not None
+        self.build(None, classes)
+        self._window = Window(stream, settings.pool_size(stream.batch_size) if self._chooses else 0, self._part_of)
 
     def check_batch_size(self, batch_size):
         """Refuses a batch size above the presample.
@@ -52,11 +44,15 @@ class StreamSampler(Chooser):
         Raises:
             ValueError: it is.
         """
-        check_presample(self.importance, self.presample, batch_size)
+        self.settings.check_presample(batch_size)
 
     def batch_size_of(self, given):
         """That of the batches."""
         return self.stream.batch_size
+
+    def pool_size(self, batch_size):
+        """B, or more."""
+        return self.settings.pool_size(batch_size) if self._chooses else batch_size
 
     def steps(self, batch_size):
         """Updates in an epoch: as many as there are batches, None where their number is not known."""
@@ -86,8 +82,8 @@ class StreamSampler(Chooser):
             StopIteration: this pass has come to its end, where the epoch ends with it, or there is no next pass.
         """
         pool = pool_of_parts(self._window.next(over_the_end=not self._to_the_end))
-        if self.importance.of is None or len(pool) < batch_size:
-            pool = shared(pool, self._replicas)
+        if not self._chooses or len(pool) < batch_size:
+            pool = shared(pool, self.replicas)
             batch_size = len(pool)
         return self.choose(pool, batch_size)
 
@@ -103,30 +99,9 @@ def shared(pool, replicas):
     missing = -len(pool) % replicas
     if not missing:
         return pool
-    repeated = np.resize(np.arange(len(pool)), len(pool) + missing)
-    labels = None if pool.labels is None else pool.labels[repeated]
-    return dataclasses.replace(
-        pool, indices=pool.indices[repeated], labels=labels, read=lambda positions: pool.read(repeated[positions])
-    )
-
-
-def check_indexed(importance, indexed):
-    """Refuses an importance that needs to know a sample when it comes again, where nothing tells it.
-
-    Raises:
-        ValueError: it is one.
-    """
-    if importance.uses_indices and not indexed:
-        raise ValueError(
-            "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches without indices: a history of losses needs "
-            "to know a sample when it comes again. Pass arrays, an object with `__len__` and `__getitem__`, or "
-            f"Indexed(dataset.enumerate()...). Received: importance={type(importance).__name__}"
-        )
-
-
-def pool_of(batch, labelled, indices, apart=None):
-    """A pool of samples that are in memory already, `(x, y, sample_weight)`, whose targets are class ids if `labelled`."""
-    return Pool(indices, labels_of(batch, labelled, apart), read=lambda positions: take(batch, positions))
+    twice = np.resize(np.arange(len(pool)), len(pool) + missing)
+    labels = None if pool.labels is None else pool.labels[twice]
+    return dataclasses.replace(pool, indices=pool.indices[twice], labels=labels, read=lambda positions: pool.read(twice[positions]))
 
 
 def labels_of(batch, labelled, apart=None):

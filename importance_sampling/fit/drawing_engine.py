@@ -1,0 +1,79 @@
+"""The engine of `ImportanceTraining`: a sampler draws, `fit` counts the steps."""
+
+import math
+
+import numpy as np
+
+from importance_sampling.data.dataset import endless_dataset
+from importance_sampling.data.inputs import check_targets
+from importance_sampling.data.structures import size_of
+from importance_sampling.fit.engine import Engine
+
+
+class DrawingEngine(Engine):
+    """Trains on the draws of a sampler.
+
+    Args:
+        step: the `TrainStep` of the model.
+        sampler: an `ImportanceSampler` or `StreamSampler`.
+        batch_size: b.
+        steps_per_epoch: updates in each epoch; None ends each where the sampler's draws run out, as Keras does at the end of data.
+        doubtful: `(n,)` ints, samples whose targets are not finite: a loss that masks them is to be shown one.
+        hooks: see `Engine`.
+    """
+
+    def __init__(self, step, sampler, batch_size, steps_per_epoch, doubtful, hooks):
+        super().__init__(hooks, batch_size)
+        self._step = step
+        self._sampler = sampler
+        self._steps_per_epoch = steps_per_epoch
+        self._doubtful = doubtful
+
+    def dataset(self):
+        """What `fit` iterates over: it takes the shapes of a batch from there, to build the model, and no batch at all.
+
+        Raises:
+            ValueError: the first samples cannot be trained on.
+        """
+        first = self._sampler.example(self._batch_size)
+        check_targets(first[1])
+        self._first, self._given = self._example(first), first
+        return endless_dataset(self._first)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        x, y, own = self._first
+        self._call(self._step.prepare, x, y, own, self._sampler.sizes(self._batch_size))
+        self._sampler.prepare(self._sampler.pool_size(self._batch_size), self._batch_size)
+        if len(self._doubtful):
+            self._check_finite(self._sampler.source[self._doubtful], self._doubtful)
+        else:
+            self._check_finite(self._given, np.arange(size_of(self._given)))
+        del self._given
+        self._due = False
+        self._swap()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.model.train_function is None:
+            raise ValueError("`model.compile` must not be called while `fit` runs. Received: a model compiled since it began")
+        self._due = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._left = math.inf if self._steps_per_epoch is None else self._steps_per_epoch
+        self._sampler.begin_epoch(to_the_end=self._steps_per_epoch is None)
+
+    def close(self):
+        """Leaves the model as it was found, and ends the reading of the data."""
+        self._sampler.close()
+        super().close()
+
+    def _train_function(self, iterator):
+        if not self._due:  # another callback trains the model in a way of its own
+            return self._found(iterator)
+        self._due = False
+        steps = min(self.model.steps_per_execution, self._left)
+        self._left -= steps
+        return self._train(iterator, steps)
+
+    def _draw(self, iterator):
+        return self._call(self._sampler.draw, self._batch_size)

@@ -1,0 +1,104 @@
+"""What an importance is, and where its names are registered."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from importance_sampling.registry import OfFunction, Part, Registry
+
+
+class Importance(Part, ABC):
+    """How important each candidate is. The least that a class of one's own must have is `score` and `update`.
+
+    Attributes:
+        quantity (str or None, default "loss"): what `update` is given and what the scores estimate: `"loss"`; `"gnorm"`, the bound
+            of the gradient norm, from the same backward pass; `"full_gnorm"`, its own scores; or None where there is nothing to
+            estimate and every sample counts the same.
+        uses_indices (bool, default False): whether it must recognise a sample that it has seen before, by its index.
+        uses_labels (bool, default False): whether it makes use of class ids.
+        needs_labels (bool, default False): whether it cannot do without them.
+
+    Example:
+        >>> import numpy as np
+        >>> from importance_sampling import ArraySource, Importance, ImportanceSampler
+        >>> class LastLoss(Importance):
+        ...     uses_indices = True
+        ...
+        ...     def build(self, size, classes, seed):
+        ...         self.last = np.full(size, np.nan)
+        ...
+        ...     def score(self, pool):
+        ...         mean = np.nanmean(self.last) if np.any(self.last >= 0) else 1.0
+        ...         return np.nan_to_num(self.last[pool.indices], nan=mean)
+        ...
+        ...     def update(self, indices, labels, values):
+        ...         self.last[indices] = values
+        >>> sampler = ImportanceSampler(ArraySource(np.zeros((100, 2)), np.zeros(100)), LastLoss, seed=0)
+        >>> draw = sampler.draw(10)
+        >>> sampler.update(draw, losses=np.ones(10))
+    """
+
+    quantity = "loss"
+    uses_indices = False
+    uses_labels = False
+    needs_labels = False
+
+    def bind(self, model):
+        """Told of the model that is trained, before `build`. By default it is not needed.
+
+        Args:
+            model (keras.Model or None): compiled; None in an `ImportanceSampler`, which knows of no model.
+        """
+
+    def build(self, size, classes, seed):
+        """Begins with nothing known of a data set.
+
+        Args:
+            size (int or None): N, the number of samples; None where they come in batches.
+            classes (int or None): their number; 0 where the data have none, None where they are not known yet.
+            seed (int): for randomness of its own.
+        """
+
+    def prepare(self, pool_size, batch_size):
+        """Told before the first step how many candidates and samples there will be at a time, at most; what is compiled for one
+        size can be compiled for that. By default it does not matter."""
+
+    @abstractmethod
+    def score(self, pool):
+        """Scores the candidates.
+
+        Args:
+            pool (Pool): B candidates. Its `labels` may have classes not seen before, its `indices` an index twice.
+
+        Returns:
+            `(B,)` floats. Negative scores are treated as 0; if one is not finite, the draw is uniform, with a warning.
+        """
+
+    @abstractmethod
+    def update(self, indices, labels, values):
+        """Learns what the samples of a draw lost.
+
+        Args:
+            indices: `(b,)` int64, in which an index may occur several times.
+            labels: `(b,)` int64 class ids, which may be new; None where the importance makes no use of them.
+            values: `(b,)` float64, the `quantity` of each sample; NaN where it is not known, as for a sample that had no weight.
+        """
+
+
+class FunctionImportance(OfFunction, Importance):
+    """A function of a `Pool` as an importance that learns nothing.
+
+    Args:
+        function: maps a `Pool` of B candidates to `(B,)` scores.
+    """
+
+    uses_labels = True
+
+    def score(self, pool):
+        return np.asarray(self._function(pool))
+
+    def update(self, indices, labels, values):
+        """There is nothing to learn."""
+
+
+IMPORTANCES = Registry("importance", Importance, FunctionImportance, "of a Pool that returns (B,) scores")

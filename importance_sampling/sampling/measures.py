@@ -1,0 +1,56 @@
+"""What a draw is worth, told by the draw itself."""
+
+import numpy as np
+
+
+def effective_sample_size(draw):
+    """How many samples of equal weight would have the variance that the weights of this draw leave: `(sum alpha)^2 / sum alpha^2`.
+
+    Args:
+        draw (Draw): b samples with their weights.
+
+    Returns:
+        A float in [1, b]; b where all weights are equal.
+
+    References:
+        Kish (1965), Survey Sampling.
+
+    Example:
+        >>> import numpy as np
+        >>> from importance_sampling import Draw
+        >>> weights = np.array([1.0, 1.0, 2.0], np.float32)
+        >>> effective_sample_size(Draw(np.arange(3), None, np.ones(3), weights, np.ones(3), 3)).round(3)
+        np.float64(2.667)
+    """
+    weights = draw.weights.astype(np.float64)
+    return weights.sum() ** 2 / np.sum(weights**2)
+
+
+def variance_ratio(draw, gnorms):
+    """The second moment of the unbiased estimate of the gradient by this draw's distribution, over that by a uniform one.
+
+    With q_i = B n_i / b and the gradient norms g_i of the samples, `mean((g/q)^2) / mean(g^2/q)` estimates both from the same
+    draw, without bias above and below the line. Below 1, so much smaller a batch has the same variance. Averages over some
+    hundred draws tell it.
+
+    Args:
+        draw (Draw): b samples with their expected counts.
+        gnorms: `(b,)` floats, their gradient norms or bounds of them; those that are not finite are left out.
+
+    Returns:
+        A float; NaN where no gradient norm is above 0.
+
+    References:
+        arXiv:2501.13296.
+
+    Example:
+        >>> import numpy as np
+        >>> from importance_sampling import Draw
+        >>> draw = Draw(np.arange(2), None, np.array([0.5, 1.5]), np.ones(2, np.float32), np.ones(2), 2)
+        >>> variance_ratio(draw, np.array([1.0, 3.0])).round(3)
+        np.float64(1.0)
+    """
+    g, q = np.asarray(gnorms, np.float64), draw.relative
+    g, q = g[np.isfinite(g)], q[np.isfinite(g)]
+    uniform = np.sum(g**2 / q)
+    return np.sum((g / q) ** 2) / uniform if uniform > 0 else np.float64(np.nan)

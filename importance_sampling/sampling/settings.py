@@ -1,0 +1,108 @@
+"""How samples are chosen: one record of parts, made and checked once."""
+
+import copy
+import dataclasses
+
+import numpy as np
+
+from importance_sampling.importance.base import IMPORTANCES, Importance
+from importance_sampling.model.scorer import SCORES
+from importance_sampling.registry import described
+from importance_sampling.sampling.batch_size import BATCH_SIZE_RULES, BatchSizeRule
+from importance_sampling.sampling.drawing import DRAWINGS, Drawing
+from importance_sampling.sampling.pools import POOLS, Pools
+from importance_sampling.sampling.reweighting import REWEIGHTINGS, Reweighting, check_k
+from importance_sampling.sampling.smoothing import SMOOTHINGS, Smoothing
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Settings:
+    """The parts of a sampler, and two numbers. Every sampler works with copies of them.
+
+    Attributes:
+        presample: B, or None.
+        pools: None takes permutations for uniform importance, else random pools.
+    """
+
+    importance: Importance
+    k: float
+    smoothing: Smoothing
+    presample: int | None
+    draws: Drawing
+    pools: Pools | None
+    reweighting: Reweighting
+    batch_size_rule: BatchSizeRule
+
+    @classmethod
+    def of(
+        cls,
+        importance,
+        k=0.5,
+        smoothing="adaptive",
+        presample=None,
+        draws="multinomial",
+        pools=None,
+        reweighting="rescaled",
+        batch_size_rule="fixed",
+    ):
+        """The settings that a user gives, see `ImportanceSampler`.
+
+        Raises:
+            ValueError: one of them breaks a rule; names the argument, the rule and the value.
+        """
+        importance = IMPORTANCES.make(importance)
+        if importance.quantity not in (None, *SCORES):
+            rule = f"`importance.quantity` must be None or one of {', '.join(SCORES)}"
+            raise ValueError(f"{rule}. Received: quantity={importance.quantity!r}")
+        check_k(k)
+        if presample is not None and not (isinstance(presample, (int, np.integer)) and presample >= 1):
+            raise ValueError(f"`presample` must be None or a whole number >= 1. Received: presample={presample}")
+        return cls(
+            importance,
+            k,
+            SMOOTHINGS.make(smoothing),
+            presample,
+            DRAWINGS.make(draws),
+            None if pools is None else POOLS.make(pools),
+            REWEIGHTINGS.make(reweighting),
+            BATCH_SIZE_RULES.make(batch_size_rule),
+        )
+
+    def bound(self, model):
+        """The settings for a model; what its importance compiles for it serves every sampler.
+
+        Raises:
+            ValueError: the importance needs a model, and there is none.
+        """
+        importance = copy.copy(self.importance)
+        importance.bind(model)
+        return dataclasses.replace(self, importance=importance)
+
+    def in_order(self, shuffle):
+        """The settings with pools in the order of the data, unless they are shuffled.
+
+        Raises:
+            ValueError: other pools are wanted.
+        """
+        if shuffle:
+            return self
+        ordered = POOLS.make("sequential")
+        if self.pools is not None and vars(self.pools) != vars(ordered):
+            raise ValueError(
+                f"`shuffle` must be True where `pools` is given. Received: shuffle=False, pools={described(self.pools)}"
+            )
+        return dataclasses.replace(self, pools=ordered)
+
+    def pool_size(self, batch_size):
+        """B: what is given, or else 1,024, and at least three batches to choose from."""
+        return max(1024, 3 * batch_size) if self.presample is None else self.presample
+
+    def check_presample(self, batch_size):
+        """Refuses a batch that cannot be chosen from the presample.
+
+        Raises:
+            ValueError: the presample is below the batch size.
+        """
+        if self.importance.quantity is not None and self.presample is not None and batch_size > self.presample:
+            rule = f"`presample` must be >= batch_size, {batch_size}: the batch is chosen from it"
+            raise ValueError(f"{rule}. Received: presample={self.presample}")
