@@ -9,21 +9,21 @@ class CachedReader:
     """Reads the samples of a pool once: what an importance has read to score it is not read again to train on it.
 
     Args:
-        read: maps positions in the pool, `(n,)` ints, to their `(x, y, sample_weight)`.
-        size: B, of the pool.
+        source: data with random access.
+        indices: `(B,)` ints, the places of the pool in it.
     """
 
-    def __init__(self, read, size):
-        self._read, self._size = read, size
+    def __init__(self, source, indices):
+        self._source, self._indices = source, indices
         self._batches, self._rows = [], None  # what was read; for each position its row there, -1 for none
 
     def __call__(self, positions):
-        """The samples at some positions, `(x, y, sample_weight)`."""
+        """The samples at some positions in the pool, `(n,)` ints: `(x, y, sample_weight)`."""
         if self._rows is not None and np.all(self._rows[positions] >= 0):
             return gathered(self._batches, self._rows[positions])
-        batch = self._read(positions)
+        batch = self._source[self._indices[positions]]
         if self._rows is None:
-            self._rows, self._count = np.full(self._size, -1), 0
+            self._rows, self._count = np.full(len(self._indices), -1), 0
         self._rows[positions] = self._count + np.arange(len(positions))
         self._count += len(positions)
         self._batches.append(batch)

@@ -4,6 +4,7 @@ Only the samples that are asked for are ever read: `source[indices]` is the one 
 """
 
 import h5py
+import keras
 import numpy as np
 
 from importance_sampling.data.arrays import as_array, as_scalar, sparse_rows, standardized
@@ -50,6 +51,7 @@ class ArraySource:
             raise ValueError("`x` must have at least one sample. Received: empty data")
         self._size = distinct[0]
         self._parts = (*self._parts[:2], without_gaps(self._parts[2], self._size))
+        self._leaves = keras.tree.flatten(self._parts)
 
     @property
     def targets(self):
@@ -61,7 +63,13 @@ class ArraySource:
 
     def __getitem__(self, indices):
         """Reads some samples: `(x, y, sample_weight)`, each with the n samples of `indices` along its first axis."""
-        return map_arrays(lambda leaf: standardized(_read(leaf, indices)), self._parts)
+        floatx = keras.config.floatx()
+        read = [
+            leaf if leaf is None else _from_disk(leaf, indices) if isinstance(leaf, h5py.Dataset) else leaf[indices]
+            for leaf in self._leaves
+        ]
+        read = [leaf.astype(floatx, copy=False) if leaf is not None and leaf.dtype.kind == "f" else leaf for leaf in read]
+        return keras.tree.pack_sequence_as(self._parts, read)
 
 
 class ItemSource:
@@ -204,10 +212,8 @@ def stored(structure, name):
     return map_arrays(one, structure)
 
 
-def _read(leaf, indices):
-    """Some samples of one array. HDF5 reads only rising indices without repetition."""
-    if not isinstance(leaf, h5py.Dataset):
-        return leaf[indices]
+def _from_disk(leaf, indices):
+    """Some samples of an HDF5 data set, which reads only rising indices without repetition."""
     rising, position = np.unique(indices, return_inverse=True)
     return leaf[rising][position]
 

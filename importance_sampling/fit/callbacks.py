@@ -15,7 +15,7 @@ from importance_sampling.data.structures import map_arrays, size_of, take, witho
 from importance_sampling.fit.engine import Engine
 from importance_sampling.fit.hooks import Hooks
 from importance_sampling.fit.sampler_of import check_indexed, classes_of_batch
-from importance_sampling.model.replicas import local_batch
+from importance_sampling.model.replicas import check_divisible, local_batch
 from importance_sampling.model.steps import TrainStep
 from importance_sampling.sampling.pool_sampler import PoolSampler
 from importance_sampling.sampling.sampler import check_batch_size
@@ -97,6 +97,7 @@ class ImportanceSampling(Engine):
             self._step = TrainStep(self.model, gnorm=quantity == "gnorm", weighted=quantity is not None)
             self._model_of_step = weakref.ref(self.model)
             self._built, self._learnt = False, learnt
+        self._learn = self._outside(self._sampler.update)
         self._prepared = False
         self._history = getattr(self.model, "history", None)  # there is one for each fit
 
@@ -109,11 +110,13 @@ class ImportanceSampling(Engine):
         The model is not copied. The user's functions are shared, and so is the model of an `Oracle` that was given.
         """
         model = self._model_of_step and self._model_of_step()
-        copied = deep_copied(self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_history"))
+        copied = deep_copied(
+            self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_history", "_learn")
+        )
         importance = copy.deepcopy(self._settings.importance, {**memo, id(model): memo.get(id(model), model)})
         copied._settings = dataclasses.replace(self._settings, importance=importance)
         copied._sampler = copy.deepcopy(self._sampler, {**memo, id(model): None})
-        copied._step = copied._model = copied._found = copied._history = None
+        copied._step = copied._model = copied._found = copied._history = copied._learn = None
         return copied
 
     def _train_function(self, iterator):
@@ -130,7 +133,7 @@ class ImportanceSampling(Engine):
         found = size_of(batch[0])
         x, y, own = batch[0], batch[1], without_gaps(batch[2], found)
         if not self._prepared:
-            self._call(self._prepare, (x, y, own), indices, found)
+            self._outside(self._prepare)((x, y, own), indices, found)
         if indices is None:
             indices = np.arange(self._seen, self._seen + found)
         else:
@@ -139,7 +142,9 @@ class ImportanceSampling(Engine):
         pool = Pool(indices, labels_of((x, y, own), self._sampler.labelled, self._apart), lambda rows: take((x, y, own), rows))
         if found < self._batch_size:  # the last batch: some samples twice where the replicas cannot share it otherwise
             pool = shared(pool, self._replicas)
-        return self._call(self._sampler.choose, pool, self._batch_size)
+        draw = self._outside(self._sampler.choose)(pool, self._batch_size)
+        check_divisible(len(draw.indices), self._replicas)
+        return draw
 
     def _prepare(self, batch, indices, found):
         """Looks at the first batch of a `fit`, before the first step.

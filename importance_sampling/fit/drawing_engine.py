@@ -8,6 +8,7 @@ from importance_sampling.data.dataset import endless_dataset
 from importance_sampling.data.inputs import check_targets
 from importance_sampling.data.structures import size_of
 from importance_sampling.fit.engine import Engine
+from importance_sampling.model.replicas import check_divisible
 
 
 class DrawingEngine(Engine):
@@ -43,13 +44,14 @@ class DrawingEngine(Engine):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         x, y, own = self._first
-        self._call(self._step.prepare, x, y, own, self._sampler.sizes(self._batch_size))
+        self._outside(self._step.prepare)(x, y, own, self._sampler.sizes(self._batch_size))
         self._sampler.prepare(self._sampler.pool_size(self._batch_size), self._batch_size)
         if len(self._doubtful):
             self._check_finite(self._sampler.source[self._doubtful], self._doubtful)
         else:
             self._check_finite(self._given, np.arange(size_of(self._given)))
         del self._given
+        self._draw_one, self._learn = self._outside(self._sampler.draw), self._outside(self._sampler.update)
         self._due = False
         self._swap()
 
@@ -76,4 +78,6 @@ class DrawingEngine(Engine):
         return self._train(iterator, steps)
 
     def _draw(self, iterator):
-        return self._call(self._sampler.draw, self._batch_size)
+        draw = self._draw_one(self._batch_size)
+        check_divisible(len(draw.indices), self._replicas)
+        return draw

@@ -11,6 +11,7 @@ function goes into place just before each step, and the first that it does is to
 
 import contextlib
 import dataclasses
+import functools
 import time
 from abc import ABC, abstractmethod
 
@@ -61,7 +62,7 @@ class Engine(keras.callbacks.Callback, ABC):
             left._restore()
         self._replicas = replicas_of(self.model)
         check_divisible(self._batch_size, self._replicas)
-        self._call = out_of_scope if in_scope() else lambda function, *arguments: function(*arguments)
+        self._scoped = in_scope()
         if type(self.model).make_train_function is not keras.Model.make_train_function:
             raise ValueError(
                 "`model.make_train_function` must be that of Keras, whose steps this library makes its own. "
@@ -89,39 +90,37 @@ class Engine(keras.callbacks.Callback, ABC):
             self.model.train_function = self._found
         self._found = None
 
+    def _outside(self, function):
+        """The function, out of the scope of a strategy, if `fit` was called in one."""
+        return functools.partial(out_of_scope, function) if self._scoped else function
+
     def _train(self, iterator, steps):
         """Runs the steps of one execution, fewer where the epoch ends. Returns the logs of the last."""
         logs = None
         for _ in range(steps):
+            start = time.perf_counter()
             try:
-                logs = self._train_once(iterator)
+                draw = self._draw(iterator)
             except StopIteration:
                 if logs is None:
                     raise
                 break
-        return logs
-
-    def _train_once(self, iterator):
-        start = time.perf_counter()
-        draw = self._draw(iterator)
-        if len(draw.indices) % self._replicas:
-            check_divisible(len(draw), self._replicas)
-        drawn = time.perf_counter()
-        batch = draw.read()
-        if self._hooks.map is not None:
-            batch = self._hooks.map(batch, self._sampler.rng)
-        read = time.perf_counter()
-        alpha = None if self._sampler.importance.quantity is None else draw.weights  # plain fit has none
-        logs, (losses, gnorms) = self._step(*batch, alpha)
-        losses = _unweighted(losses, draw)
-        trained = time.perf_counter()
-        if alpha is not None:
-            self._call(self._sampler.update, draw, losses, None if gnorms is None else _unweighted(gnorms, draw))
-        spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
-        for name, duration in zip(self.seconds, spent):
-            self.seconds[name] += duration
-        if self._hooks.on_step is not None:  # without the pool, which a draw that is kept would keep alive
-            self._hooks.on_step(dataclasses.replace(draw, read=lambda: batch), losses)
+            drawn = time.perf_counter()
+            batch = draw.read()
+            if self._hooks.map is not None:
+                batch = self._hooks.map(batch, self._sampler.rng)
+            read = time.perf_counter()
+            alpha = None if self._sampler.importance.quantity is None else draw.weights  # plain fit has none
+            logs, (losses, gnorms) = self._step(*batch, alpha)
+            losses = _unweighted(losses, draw)
+            trained = time.perf_counter()
+            if alpha is not None:
+                self._learn(draw, losses, None if gnorms is None else _unweighted(gnorms, draw))
+            spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
+            for name, duration in zip(self.seconds, spent):
+                self.seconds[name] += duration
+            if self._hooks.on_step is not None:  # without the pool, which a draw that is kept would keep alive
+                self._hooks.on_step(dataclasses.replace(draw, read=lambda: batch), losses)  # noqa: B023
         return logs
 
     def _check_finite(self, batch, places):
@@ -129,7 +128,7 @@ class Engine(keras.callbacks.Callback, ABC):
         rows = not_finite(batch[1])
         if len(rows):
             x, y, _ = self._mapped(take(batch, rows))
-            self._call(self._step.check_finite, x, y, places[rows])
+            self._outside(self._step.check_finite)(x, y, places[rows])
 
     def _mapped(self, batch):
         """A batch as the model will see it, looked at before the first step."""

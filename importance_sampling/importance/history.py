@@ -122,13 +122,14 @@ class LossHistory:
         indices = np.asarray(indices, np.int64)
         if indices.ndim != 1:
             raise ValueError(f"`indices` must have one dimension. Received: indices.shape={indices.shape}")
-        limit = _LARGEST if self._grows else self.size
+        size = len(self._seen)
+        limit = _LARGEST if self._grows else size
         if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
             outside = indices[(indices < 0) | (indices >= limit)][0]
             raise IndexError(f"`indices` must be in [0, {limit}). Received: {outside}")
-        missing = indices.max(initial=-1) + 1 - self.size
+        missing = indices.max(initial=-1) + 1 - size
         if missing > 0:
-            missing = max(missing, self.size)  # doubled, so that growing costs little
+            missing = max(missing, size)  # doubled, so that growing costs little
             self._losses = np.pad(self._losses, ((0, missing), (0, 0)))
             self._seen = np.pad(self._seen, (0, missing))
         return indices

@@ -80,7 +80,7 @@ class LSTMImportance(Importance):
         self.classes = classes
         self.learning_rate = learning_rate
         self.quantity = quantity
-        self.jit_compile = jit_compile
+        self.jit_compile = bool(jit_compile)
 
     uses_indices = True
     _room = None  # for so many classes where the labels tell fewer: data that lack the last class compile nothing anew
@@ -132,7 +132,10 @@ class LSTMImportance(Importance):
 
     def score(self, pool):
         """Returns `(B,)` float32, the predicted loss, at least 0."""
-        predicted = self._predict(*_padded(self._inputs(pool.indices, pool.labels), self._least[0])).numpy()[: len(pool)]
+        inputs = _padded(self._inputs(pool.indices, pool.labels), self._least[0])
+        predicted = (
+            compiled(self._sizes, self.jit_compile).predict(self._learnt.weights, *tensors(*inputs)).numpy()[: len(pool.indices)]
+        )
         return np.maximum(predicted, 0) * (self._scale or 1.0)
 
     def update(self, indices, labels, values):
@@ -148,7 +151,8 @@ class LSTMImportance(Importance):
         if self._scale is None and finite.any():
             self._begin(float(np.mean(values[finite], dtype=np.float64)))
         targets = np.where(finite, values, 0) / np.float32(self._scale or 1.0)
-        self._fit(*_padded((*self._inputs(indices, labels), targets, finite.astype(np.float32)), self._least[1]))
+        inputs = _padded((*self._inputs(indices, labels), targets, finite.astype(np.float32)), self._least[1])
+        self._learnt = compiled(self._sizes, self.jit_compile).fit(self._learnt, *tensors(*inputs))
         self.losses.append(indices, values)
 
     def get_state(self) -> State:
@@ -175,15 +179,6 @@ class LSTMImportance(Importance):
             raise ValueError(f"`y` must be class ids below `classes`, {self._sizes.classes}. Received: y={labels.max()}")
         ids = labels.astype(np.int32) if self._sizes.classes else np.zeros(len(indices), np.int32)
         return losses / np.float32(self._scale or 1.0), count, ids
-
-    def _predict(self, losses, count, labels):
-        return self._functions().predict(self._learnt.weights, *tensors(losses, count, labels))
-
-    def _fit(self, losses, count, labels, targets, known):
-        self._learnt = self._functions().fit(self._learnt, *tensors(losses, count, labels, targets, known))
-
-    def _functions(self):
-        return compiled(self._sizes, bool(self.jit_compile))
 
 
 IMPORTANCES.register("approx", LSTMImportance)

@@ -5,6 +5,7 @@ It joins the parts of the settings, and owns the random generator. Where the poo
 """
 
 import copy
+import functools
 import math
 import warnings
 
@@ -78,7 +79,7 @@ class PoolSampler:
         """
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
-        size = len(pool)
+        size = len(pool.indices)
         b = min(batch_size, size)
         scores, smoothed = np.full(size, np.nan), None
         if self.importance.quantity is not None and (b < size or not self._fixed):
@@ -99,9 +100,8 @@ class PoolSampler:
             weights = np.asarray(self.reweighting.weights(expected, chosen, self.k), np.float32)
         self._steps += 1
         labels = None if pool.labels is None else pool.labels[chosen]
-        read = lambda: pool.read(chosen)  # noqa: E731
         of_chosen = pool.indices[chosen], labels, expected[chosen], weights, scores[chosen]
-        return Draw(*of_chosen, size, read, pool.indices, scores, expected)
+        return Draw(*of_chosen, size, functools.partial(pool.read, chosen), pool.indices, scores, expected)
 
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.

@@ -124,7 +124,7 @@ class ImportanceSampler(PoolSampler):
                 f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"
             )
         self.settings.check_presample(batch_size)
-        self._checked = batch_size
+        self._checked, self._pool_size = batch_size, self.pool_size(batch_size)
 
     def batch_size_of(self, given):
         """The batch size that is meant, as in `model.fit`: 32 where none is given, and all samples where there are fewer."""
@@ -161,14 +161,13 @@ class ImportanceSampler(PoolSampler):
         """
         if batch_size != self._checked:
             self.check_batch_size(batch_size)
-        size = self.pool_size(batch_size)
+        size = self._pool_size
         indices = self._pools.next(size, self.rng)
         if len(indices) != size or indices.min() < 0 or indices.max() >= self._size:
             rule = f"`pools` must return {size} indices in [0, {self._size})"
             raise ValueError(f"{rule}. Received: {indices} from {described(self._pools)}")
         labels = None if self._labels is None else self._labels[indices]
-        read = lambda positions: self.source[indices[positions]]  # noqa: E731
-        return self.choose(Pool(indices, labels, CachedReader(read, size) if self._chooses else read), batch_size)
+        return self.choose(Pool(indices, labels, CachedReader(self.source, indices)), batch_size)
 
     def get_state(self) -> State:
         """Everything that the next draw depends on, apart from the data and the arguments of the constructor."""

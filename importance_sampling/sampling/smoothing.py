@@ -128,9 +128,8 @@ class adaptive(Smoothing):
         return self._sum / self._weight if self._weight else None
 
     def __call__(self, scores):
-        if self.mean is None:
-            return np.ones_like(scores)
-        return scores + self.fraction * max(self.mean, 0.0)
+        mean = self.mean
+        return np.ones_like(scores) if mean is None else scores + self.fraction * max(mean, 0.0)
 
     def observe(self, mean):
         """Takes in one mini-batch mean; one that is not finite is left out."""
