@@ -20,19 +20,19 @@ class Importance(Part, ABC):
 
     Example:
         >>> import numpy as np
-        >>> from importance_sampling import ArraySource, Importance, ImportanceSampler
+        >>> from importance_sampling import ArraySource, Importance, ImportanceSampler, LossHistory
         >>> class LastLoss(Importance):
         ...     uses_indices = True
         ...
         ...     def build(self, size, classes, seed):
-        ...         self.last = np.full(size, np.nan)
+        ...         self.history = LossHistory(size, length=1)
         ...
         ...     def score(self, pool):
-        ...         mean = np.nanmean(self.last) if np.any(self.last >= 0) else 1.0
-        ...         return np.nan_to_num(self.last[pool.indices], nan=mean)
+        ...         losses, count = self.history.window(pool.indices)
+        ...         return np.where(count > 0, losses[:, 0], 1.0)
         ...
         ...     def update(self, indices, labels, values):
-        ...         self.last[indices] = values
+        ...         self.history.append(indices, values)
         >>> sampler = ImportanceSampler(ArraySource(np.zeros((100, 2)), np.zeros(100)), LastLoss, seed=0)
         >>> draw = sampler.draw(10)
         >>> sampler.update(draw, losses=np.ones(10))

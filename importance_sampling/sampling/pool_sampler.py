@@ -98,6 +98,9 @@ class PoolSampler:
             chosen, expected = self.drawing.draw(smoothed, b, self.rng)  # (b,), (B,)
             self._check_drawn(chosen, expected, b, size)
             weights = np.asarray(self.reweighting.weights(expected, chosen, self.k), np.float32)
+            if weights.shape != (b,) or not (weights.min() >= 0 and np.isfinite(weights.max())):
+                rule = f"`reweighting` must return {b} finite numbers >= 0"
+                raise ValueError(f"{rule}. Received: {weights} from {described(self.reweighting)}")
         self._steps += 1
         labels = None if pool.labels is None else pool.labels[chosen]
         of_chosen = pool.indices[chosen], labels, expected[chosen], weights, scores[chosen]

@@ -165,7 +165,8 @@ class ImportanceSampler(PoolSampler):
         indices = self._pools.next(size, self.rng)
         if len(indices) != size or indices.min() < 0 or indices.max() >= self._size:
             rule = f"`pools` must return {size} indices in [0, {self._size})"
-            raise ValueError(f"{rule}. Received: {indices} from {described(self._pools)}")
+            received = f"{len(indices)}, from {min(indices, default=None)} to {max(indices, default=None)}"
+            raise ValueError(f"{rule}. Received: {received}, by {described(self._pools)}")
         labels = None if self._labels is None else self._labels[indices]
         return self.choose(Pool(indices, labels, CachedReader(self.source, indices)), batch_size)
 
