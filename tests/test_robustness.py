@@ -374,6 +374,6 @@ def test_tiny_data(size):
 
 def test_uniform_importance_among_more_candidates_than_needed_takes_different_ones():
     sampler = ImportanceSampler(ArraySource(np.zeros((40, 1)), np.zeros(40)), "uniform", seed=0)
-    draw = sampler.choose(Pool(np.arange(30), None, None), 20)
+    draw = sampler.choose(Pool(np.arange(30), None, read=lambda rows: None), 20)
     assert len(set(draw.indices)) == 20
     np.testing.assert_array_equal(draw.weights, 1)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.data.structures import map_arrays, rows
+from importance_sampling.data.structures import columns, map_arrays, times
 
 
 def weighted_dataset(source, draws):
@@ -107,11 +107,8 @@ def _type(array):
 def _weighted(batch, alpha):
     """The batch with the importance weights `(b,)` multiplied into the user's weights."""
     x, y, own = batch
-
-    def multiply(weights):
-        return (rows(weights, 2) if weights.ndim == 1 else weights) * rows(alpha, max(weights.ndim, 2))
-
-    return _as_batch((x, y, alpha[:, None] if own is None else map_arrays(multiply, own)))
+    own = map_arrays(lambda weights: columns(weights, max(weights.ndim, 2)), own)
+    return _as_batch((x, y, times(own, columns(alpha, 2) if own is None else alpha)))
 
 
 def _as_batch(batch):

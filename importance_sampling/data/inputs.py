@@ -6,7 +6,7 @@ import numpy as np
 
 from importance_sampling.data.arrays import SparseRows, is_array
 from importance_sampling.data.sources import ArraySource, ItemSource, Weighted, stored
-from importance_sampling.data.structures import arrays_of, map_arrays, rows
+from importance_sampling.data.structures import arrays_of, times
 
 
 def source_of(x, y, sample_weight):
@@ -125,10 +125,7 @@ def by_class(class_weight):
 
     def weighted(batch):
         x, y, own = batch
-        factors = class_factors(y, class_weight)
-        if own is None:
-            return x, y, factors
-        return x, y, map_arrays(lambda w: w * (factors if factors.ndim == w.ndim else rows(factors, w.ndim)), own)
+        return x, y, times(own, class_factors(y, class_weight))
 
     return weighted if class_weight is not None else lambda batch: batch
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from importance_sampling.data.arrays import as_array, as_scalar, sparse_rows, standardized
-from importance_sampling.data.structures import arrays_of, check_weights, item_of, map_arrays, rows, take, without_gaps
+from importance_sampling.data.structures import arrays_of, check_weights, item_of, map_arrays, take, times, without_gaps
 from importance_sampling.types import Source
 
 
@@ -175,10 +175,7 @@ class Weighted:
 
     def __getitem__(self, indices):
         x, y, own = self._source[indices]
-        factors = self._factors[indices]
-        if own is None:
-            return x, y, factors
-        return x, y, map_arrays(lambda w: w * rows(factors, w.ndim), own)
+        return x, y, times(own, self._factors[indices])
 
 
 def split(source, fraction):

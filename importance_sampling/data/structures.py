@@ -53,9 +53,20 @@ def without_gaps(sample_weight, size):
     return keras.tree.map_structure(lambda leaf: np.ones(size, np.float32) if leaf is None else leaf, sample_weight)
 
 
-def rows(values, rank):
-    """One number for each sample, `(n,)`, in a shape that multiplies arrays of `rank` dimensions: `(n, 1, ...)`."""
-    return np.reshape(values, (-1, *[1] * (rank - 1)))
+def columns(values, rank):
+    """An array or tensor `(n,)` or more in a shape that multiplies those of `rank` dimensions: `(n, 1, ...)`."""
+    return values[(..., *[None] * (rank - len(values.shape)))]
+
+
+def times(weights, factors):
+    """Weights times a factor for each sample.
+
+    Args:
+        weights: structure of arrays or tensors `(n, ...)`; None, as a whole or in it, counts 1.
+        factors: `(n,)`, or more for weights of as many dimensions.
+    """
+    product = lambda one: factors if one is None else one * columns(factors, len(one.shape))  # noqa: E731
+    return factors if weights is None else keras.tree.map_structure(product, weights)
 
 
 def _alike(structure, other):

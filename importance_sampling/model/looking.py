@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.data.structures import arrays_of, map_arrays, size_of, take
-from importance_sampling.model.losses import columns, compute_loss, forward, loss_refused
+from importance_sampling.data.structures import arrays_of, columns, map_arrays, size_of, take
+from importance_sampling.model.losses import compute_loss, forward, loss_refused
 from importance_sampling.model.trials import random_outputs, random_targets
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from importance_sampling.data.structures import map_arrays, times
 from importance_sampling.model.carrying import Carrier
 from importance_sampling.model.handing import handed_on
 
@@ -116,7 +117,7 @@ class LossRecorder:
         outputs = _differentiable_outputs(y_pred, self._of_samples) if self._gnorm else []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([unit, *outputs])
-            weights = keras.tree.map_structure(lambda w: scaled(w, unit), self._shaped(sample_weight, b))
+            weights = times(map_arrays(lambda w: tf.cast(w, tf.float32), self._shaped(sample_weight, b)), unit)
             loss = self._original(x, y, y_pred, weights, *args, **kwargs)
         rank = tf.convert_to_tensor(loss).shape.rank
         if rank:
@@ -183,17 +184,6 @@ def forward(model, x):
 
 def _takes(method, name):
     return name in inspect.signature(method).parameters
-
-
-def scaled(weights, factors):
-    """Weights `(b, ...)` times a factor `(b,)` for each sample."""
-    weights = tf.cast(weights, tf.float32)
-    return weights * columns(factors, weights.shape.rank)
-
-
-def columns(values, rank):
-    """One number for each sample, `(b,)`, in a shape that multiplies tensors of `rank` dimensions: `(b, 1, ...)`."""
-    return tf.reshape(values, (-1, *[1] * (rank - 1)))
 
 
 def _row_norms(gradients, b):

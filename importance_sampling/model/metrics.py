@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.data.structures import map_arrays, size_of
-from importance_sampling.model.losses import columns, forward
+from importance_sampling.data.structures import columns, map_arrays, size_of
+from importance_sampling.model.losses import forward
 from importance_sampling.model.unchanged import unchanged
 
 _SAMPLES = 5

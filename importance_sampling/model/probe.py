@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from importance_sampling.data.labels import ignored_classes
-from importance_sampling.data.structures import map_arrays, size_of
+from importance_sampling.data.structures import columns, map_arrays, size_of
 from importance_sampling.model.looking import Look
-from importance_sampling.model.losses import LossRefused, columns, is_masked, step_refused
+from importance_sampling.model.losses import LossRefused, is_masked, step_refused
 from importance_sampling.model.reasons import Losses
 from importance_sampling.model.unchanged import unchanged
 from importance_sampling.model.verdicts import ranks_of, reduction_of

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from importance_sampling.data.structures import arrays_of, map_arrays, size_of
+from importance_sampling.data.structures import arrays_of, map_arrays, size_of, times
 from importance_sampling.model.compiling import CompiledWith, compiled_as
 from importance_sampling.model.finite import check_finite
 from importance_sampling.model.handing import HANDED_ON
-from importance_sampling.model.losses import LossRecorder, LossRefused, scaled, step_refused
+from importance_sampling.model.losses import LossRecorder, LossRefused, step_refused
 from importance_sampling.model.metrics import metric_weights
 from importance_sampling.model.probe import fixed_batch_size, loss_form
 from importance_sampling.model.replicas import gathered, on_average, part_of_replica
@@ -97,7 +97,7 @@ class TrainStep:
         strategy = model.distribute_strategy
 
         def step(x, y, sample_weight, alpha):
-            given = sample_weight if alpha is None else weighted(sample_weight, alpha)
+            given = sample_weight if alpha is None else times(map_arrays(lambda w: tf.cast(w, tf.float32), sample_weight), alpha)
             looked_at = None if alpha is None or model.jit_compile else given  # XLA checks nothing as it runs
             with _told_of_weights(model), _watching(looked_at) as tape:
                 recorder.begin(alpha is None, looked_at, tape)
@@ -129,13 +129,6 @@ def _watching(weights):
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(keras.tree.flatten(weights))
         yield tape
-
-
-def weighted(sample_weight, alpha):
-    """The user's weights, or none, times `alpha` `(b,)`, in the shape that Keras would hand them to the step."""
-    if sample_weight is None:
-        return alpha
-    return keras.tree.map_structure(lambda w: alpha if w is None else scaled(w, alpha), sample_weight)
 
 
 def _own_step(model):
