@@ -4,13 +4,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test proof lint wheel check oldest paper paper-runs paper-smoke notebooks bench clean
+.PHONY: help demo test proof lint wheel docs check oldest paper paper-runs paper-smoke notebooks bench clean
 
 help:
 	@echo "make demo    train uniform and approx side by side on MNIST (5 to 14 minutes on two cores)"
 	@echo "make test    all tests and doctests, warnings are errors"
 	@echo "make proof   500 random losses of single samples are taken apart, 500 that lean on the batch refused"
-	@echo "make check   lint, tests, and the package built as a wheel and imported from it"
+	@echo "make docs    the documentation as a site in build/docs, warnings are errors"
+	@echo "make check   lint, docs, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
 	@echo "make paper   the paper's table and figures from the results files, docs/results.md"
 	@echo "make paper-runs   the runs behind them, as far as they are missing: some nights; goes on where it was stopped"
@@ -46,7 +47,12 @@ wheel: .venv/ready
 	$(BIN)/python -m pip --python build/wheel/venv/bin/python install --quiet build/wheel/*.whl
 	cd build/wheel && venv/bin/python -c "import importance_sampling as i; print('imported', i.__version__, i.__file__)"
 
-check: lint test wheel
+# the pages and, from docstrings, the reference
+docs: .venv/ready
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
+check: lint docs test wheel
 
 # the oldest versions that setup.cfg allows, in an environment of their own
 oldest:

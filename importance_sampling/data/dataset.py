@@ -14,7 +14,7 @@ def weighted_dataset(source, draws):
 
     Args:
         source: data with random access, see `ArraySource`; that which the draws are from, or the same samples in another form.
-        draws: a callable that returns an iterator over `Draw`s, all of the same size: called once for each iteration
+        draws: a callable that returns an iterator over draws, all of the same size: called once for each iteration
             over the data set.
 
     Returns:

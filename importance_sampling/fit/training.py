@@ -139,8 +139,8 @@ class ImportanceTraining:
                 drawn as when it is trained on.
             steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`; of batches, as many as there
                 are, also where only reading to their end tells how many.
-            epochs, verbose, callbacks, validation_split, validation_data, initial_epoch, validation_steps,
-            validation_batch_size, validation_freq: as in `keras.Model.fit`.
+            epochs, verbose, callbacks, initial_epoch: as in `keras.Model.fit`.
+            validation_split, validation_data, validation_steps, validation_batch_size, validation_freq: as in `keras.Model.fit`.
 
         Returns:
             The `keras.callbacks.History` of `model.fit`.
