@@ -25,7 +25,7 @@ help:
 	touch $@
 
 demo: .venv/ready
-	$(BIN)/python -m examples.mnist_cnn --method uniform approx --k 0.5 --steps 1200 --plot mnist_cnn.png
+	$(BIN)/python -m examples.mnist_cnn --methods uniform approx --k 0.5 --steps 1200 --plot mnist_cnn.png
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n auto --maxprocesses 4

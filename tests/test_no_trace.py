@@ -65,7 +65,7 @@ def after(make, x, y, way, folder):
 def test_a_model_is_after_fit_what_plain_fit_leaves(kind, tmp_path):
     make, x, y = MODELS[kind]
     expected = after(make, x, y, "plain", tmp_path)
-    for way in ("training", "callback"):
+    for way in ("training", "callback") if kind in UNBUILT else ("training",):  # inside plain fit it is Keras that builds
         for ours, theirs in zip(after(make, x, y, way, tmp_path), expected):
             assert ours == theirs
 

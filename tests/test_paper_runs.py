@@ -1,6 +1,5 @@
 """The paper's experiments: runs that go on where they stopped, the command line, and what is measured."""
 
-import functools
 import json
 import shlex
 import shutil
@@ -20,6 +19,7 @@ from examples.paper.measures import variance_ratio
 from examples.paper.results_file import Refused, Results, Settings, commit
 from examples.paper.runs import run
 from importance_sampling import ArraySource, ImportanceSampler, LSTMImportance, Oracle, Pool
+from importance_sampling.importance.base import IMPORTANCES
 from tests.models import classifier
 
 
@@ -64,9 +64,7 @@ def without_times(line):
 
 @pytest.mark.parametrize("method", ["oracle", "approx"])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, method, monkeypatch):
-    monkeypatch.setattr(
-        "importance_sampling.importance.LSTM", functools.partial(LSTMImportance, jit_compile=False)
-    )  # three quick starts
+    monkeypatch.setitem(IMPORTANCES._parts, "approx", LSTMImportance(jit_compile=False))  # three quick starts
     command = ["mnist", "--methods", method, "--k", "0.5", "--seeds", "0", "--steps", "12"]
     folders = lambda name: ["--results", str(tmp_path / name), "--checkpoints", str(tmp_path / f"{name}-kept")]  # noqa: E731
     assert cli.main([*command, "--epochs", "4", *folders("whole")]) == 0
@@ -380,7 +378,9 @@ def test_runs_in_processes_of_their_own_are_those_of_one_and_one_that_fails_is_n
 def test_ctrl_c_and_a_termination_end_the_processes_too(mnist, tmp_path, sign):
     command = [sys.executable, "-m", "examples.paper", *RUNS, "--methods", "uniform", "--jobs", "2", "--epochs", "1000"]
     folders = ["--results", tmp_path, "--checkpoints", tmp_path / "kept"]
-    process = subprocess.Popen([*command, *folders], stdout=subprocess.PIPE, text=True)
+    # Ctrl-C is ignored by what was started in the background, and so by its children: as these tests may be
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen([*command, *folders], stdout=subprocess.PIPE, text=True, preexec_fn=heard)
     path = tmp_path / "mnist-uniform-lr0.001-seed0.jsonl"
     while not path.exists():
         time.sleep(0.1)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 
-from importance_sampling import ImportanceSampling, ImportanceTraining, looking
+from importance_sampling import ImportanceSampling, ImportanceTraining
 from importance_sampling.data.structures import take
+from importance_sampling.model import looking
 from importance_sampling.model.losses import LossRecorder, LossRefused, forward
 from importance_sampling.model.probe import loss_form
 from tests.checks import assert_refused

@@ -19,6 +19,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from examples import options
 from examples.datasets import DataUnavailable
 from examples.paper.experiments import EXPERIMENTS, GRID, METHODS, RESULTS, epochs_of
 from examples.paper.jobs import JobFailed, run_all
@@ -36,9 +37,9 @@ def arguments(argv):
     parser.add_argument(
         "--scale", choices=RESULTS, default="cpu", help="epochs, runs and seeds: what two cores manage, or the paper's"
     )
-    parser.add_argument("--methods", nargs="+", choices=METHODS, help="with every k, in place of the runs of the scale")
-    parser.add_argument("--k", nargs="+", type=float, help="1 is unbiased; not for uniform")
-    parser.add_argument("--seeds", nargs="+", type=int, help="in place of those of the scale")
+    options.add_methods(parser, METHODS, more=", with every k, in place of the runs of the scale")
+    options.add_k(parser, more="; not for uniform")
+    options.add_seeds(parser, more=", in place of those of the scale")
     parser.add_argument("--epochs", type=int, help="in place of those of the scale")
     parser.add_argument("--learning-rate", type=float, help="in place of the best of the grid, or 0.001 where there is no grid")
     parser.add_argument("--grid", action="store_true", help="uniform sampling with rates of 0.001 to 0.01, for a few epochs")
@@ -46,19 +47,12 @@ def arguments(argv):
     parser.add_argument("--limit", type=int, help="only the first images or sentences, for a quick look; with --results")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, each in a process of its own")
     parser.add_argument("--threads", type=int, help="of TensorFlow in each run; one for each core by default")
-    parser.add_argument("--results", type=Path, help="folder of the results files, in place of that of the scale")
+    options.add_results(parser, "folder of the results files, in place of that of the scale")
     parser.add_argument(
         "--checkpoints", type=Path, help="folder of what unfinished runs go on from; beside --results if that is given"
     )
     chosen = parser.parse_args(argv)
-    for name in ("epochs", "steps", "limit", "jobs", "threads"):
-        value = getattr(chosen, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name} must be >= 1. Received: {value}")
-    if not all(seed >= 0 for seed in chosen.seeds or ()):
-        parser.error(f"--seeds must be >= 0. Received: {chosen.seeds}")
-    if not all(k <= 1 for k in chosen.k or ()):
-        parser.error(f"--k must be <= 1. Received: {chosen.k}")
+    options.check(parser, chosen, at_least_1=["epochs", "steps", "limit", "jobs", "threads"])
     if chosen.learning_rate is not None and not chosen.learning_rate > 0:
         parser.error(f"--learning-rate must be > 0. Received: {chosen.learning_rate}")
     if chosen.grid and (chosen.methods or chosen.k or chosen.learning_rate):
