@@ -28,11 +28,11 @@ demo: .venv/ready
 	$(BIN)/python -m examples.mnist_cnn --methods uniform approx --k 0.5 --steps 1200 --plot mnist_cnn.png
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # five hundred random losses of single samples, and as many that lean on the batch
 proof: .venv/ready
-	RANDOM_LOSSES=500 $(BIN)/python -m pytest tests/test_proof.py -n auto --maxprocesses 4
+	RANDOM_LOSSES=500 $(BIN)/python -m pytest tests/model/test_proof.py -n auto --maxprocesses 4
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -58,7 +58,7 @@ check: lint docs test wheel
 oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --editable '.[test]' tensorflow==2.18.0 keras==3.8.0
-	.venv-oldest/bin/python -m pytest -n auto --maxprocesses 4
+	.venv-oldest/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # figures and docs/results.md from the results files
 paper: .venv/ready

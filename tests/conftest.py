@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.data import available
+from tests.loaders import available
 
 # a second virtual CPU, for the tests of strategies; it must be asked for before TensorFlow starts
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)

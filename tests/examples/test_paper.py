@@ -9,7 +9,7 @@ from examples.paper import data, networks
 from examples.paper.experiments import EXPERIMENTS, GRID, TABLE
 from examples.paper.results_file import Settings
 from importance_sampling import ItemSource
-from tests.data import available
+from tests.loaders import available
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("mnist", 1_938_922), ("cifar10", 5_874_250), ("penn_treebank", 4_064_337)])

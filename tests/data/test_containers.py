@@ -8,7 +8,7 @@ import tensorflow as tf
 from importance_sampling import ArraySource, ImportanceSampling, ImportanceTraining
 from importance_sampling.data.streams import num_batches
 from tests.checks import assert_refused
-from tests.data import Batches, Items, Loader, memory_map, on_disk
+from tests.loaders import Batches, Items, Loader, memory_map, on_disk
 from tests.models import L
 
 pandas = pytest.importorskip("pandas")

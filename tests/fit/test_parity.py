@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import ImportanceTraining
+from tests.fit.test_training import Recorder
 from tests.models import classifier
-from tests.test_training import Recorder
 
 # Keras's own, from saving with numpy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
@@ -176,12 +176,12 @@ def test_an_interrupted_training_goes_on_from_its_backup(data, tmp_path, importa
 
 
 def test_every_row_of_the_parity_table_names_a_test_that_exists():
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     text = (root / "docs" / "from_model_fit.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ") and "shown by" not in line]
     assert len(rows) > 20
     for row in rows:
-        named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", row)
+        named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", row)
         assert named, row
         for file, test in named:
             source = (root / "tests" / file).read_text()
@@ -189,6 +189,6 @@ def test_every_row_of_the_parity_table_names_a_test_that_exists():
 
 
 def test_every_argument_of_fit_has_a_row_in_the_parity_table():
-    text = (Path(__file__).parent.parent / "docs" / "from_model_fit.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "from_model_fit.md").read_text()
     for name in inspect.signature(keras.Model.fit).parameters:
         assert name == "self" or re.search(rf"^\| .*`{name}`.* \|", text, re.M), name

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from importance_sampling import ImportanceSampling, LSTMImportance, PerClassGaussian, with_indices
 from tests.checks import ENDINGS, assert_plain_fit_goes_on, assert_refused, ended_by
-from tests.data import Batches
+from tests.loaders import Batches
 from tests.models import classifier
 
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 from importance_sampling import ImportanceSampling, ImportanceTraining, LSTMImportance, with_indices
 from importance_sampling.data.structures import take
 from tests.checks import assert_refused
-from tests.data import Batches, Items, Loader, Table, frames, generator, memory_map, on_disk
 from tests.kinds import KINDS, LABELS, TARGET, WITH_CLASSES, N, X, compiled, dense
+from tests.loaders import Batches, Items, Loader, Table, frames, generator, memory_map, on_disk
 
 B, POOL = 8, 24
 # whose loss of one sample alone, with training=False, is not its loss in the first batch

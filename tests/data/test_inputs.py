@@ -13,9 +13,9 @@ import tensorflow as tf
 from importance_sampling import ImportanceTraining, ItemSource, LSTMImportance, with_indices
 from importance_sampling.data.sources import ArraySource
 from tests.checks import assert_refused
-from tests.data import Batches, Items, frames, memory_map, on_disk
+from tests.fit.test_training import recorded
+from tests.loaders import Batches, Items, frames, memory_map, on_disk
 from tests.models import classifier
-from tests.test_training import recorded
 
 N, B = 120, 20
 

@@ -248,7 +248,7 @@ def test_two_workers_are_refused_since_keras_itself_does_not_run_there(how, outc
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.multi_worker", how, ports, str(index)],
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -17,7 +17,7 @@ from importance_sampling.sampling.settings import Settings
 from importance_sampling.sampling.stream_sampler import StreamSampler, shared
 from importance_sampling.types import Pool
 from tests.checks import assert_refused
-from tests.data import Batches, Loader
+from tests.loaders import Batches, Loader
 from tests.models import L, classifier
 
 N, B = 36, 8  # five batches, the last of four samples

@@ -6,7 +6,7 @@ import pytest
 from examples.notebooks.__main__ import FOLDER, execute, main
 from examples.paper import claims, figures, reading, report
 from examples.paper.experiments import RESULTS, epochs_of
-from tests.data import available
+from tests.loaders import available
 
 NAMES = {"mnist": "mnist", "cifar10": "cifar10", "penn_treebank": "ptb"}
 
