@@ -10,7 +10,7 @@ import numbers
 
 from importance_sampling.types import State
 
-_KINDS = {}  # argument to Registry
+KINDS = {}  # argument to Registry
 
 
 class Part:
@@ -57,7 +57,7 @@ class Registry:
         self.argument, self.base = argument, base
         self._of_function, self._form, self._of_number = of_function, form, of_number
         self._parts = {}
-        _KINDS[argument] = self
+        KINDS[argument] = self
 
     @property
     def names(self):
@@ -175,6 +175,6 @@ def registered(kind):
 
 
 def _kind(kind):
-    if kind not in _KINDS:
-        raise ValueError(f"`kind` must be one of {', '.join(_KINDS)}. Received: kind={kind!r}")
-    return _KINDS[kind]
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {', '.join(KINDS)}. Received: kind={kind!r}")
+    return KINDS[kind]

@@ -13,7 +13,7 @@ from importance_sampling import (
     StepInfo,
     with_indices,
 )
-from importance_sampling.registry import _KINDS
+from importance_sampling.registry import KINDS
 from tests.models import classifier
 
 N, B = 96, 24
@@ -23,7 +23,7 @@ X = (RNG.normal(size=(N, 2)) + 2 * np.eye(3)[Y][:, :2]).astype(np.float32)
 
 
 def made(kind, name):
-    return _KINDS[kind].make(name)
+    return KINDS[kind].make(name)
 
 
 def built(name):

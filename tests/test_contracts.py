@@ -3,7 +3,7 @@
 import pytest
 
 from importance_sampling import registered
-from importance_sampling.registry import _KINDS
+from importance_sampling.registry import KINDS
 from tests.contracts import CONTRACTS, cases, id_of
 
 
@@ -13,4 +13,4 @@ def test_contract(check, names):
 
 
 def test_every_kind_has_a_contract():
-    assert set(CONTRACTS) == set(_KINDS)
+    assert set(CONTRACTS) == set(KINDS)

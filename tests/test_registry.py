@@ -15,7 +15,7 @@ from importance_sampling import (
     register,
     registered,
 )
-from importance_sampling.registry import _KINDS
+from importance_sampling.registry import KINDS
 from tests.models import classifier
 
 SOURCE = ArraySource(np.zeros((60, 2), np.float32), np.arange(60) % 3)
@@ -37,9 +37,9 @@ def same_draws(one, other):
 @pytest.fixture
 def names():
     """What a test registers is forgotten after it."""
-    before = {kind: dict(registry._parts) for kind, registry in _KINDS.items()}
+    before = {kind: dict(registry._parts) for kind, registry in KINDS.items()}
     yield
-    for kind, registry in _KINDS.items():
+    for kind, registry in KINDS.items():
         registry._parts = before[kind]
 
 

@@ -99,10 +99,6 @@ class ImportanceSampling(Engine):
             self._built, self._learnt = False, learnt
         self._learn = self._outside(self._sampler.update)
         self._prepared = False
-        self._history = getattr(self.model, "history", None)  # there is one for each fit
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self._swap()
 
     def __deepcopy__(self, memo):
         """The same settings and what was learnt, for any model; with that of this callback it goes on, with another it starts anew.
@@ -110,20 +106,18 @@ class ImportanceSampling(Engine):
         The model is not copied. The user's functions are shared, and so is the model of an `Oracle` that was given.
         """
         model = self._model_of_step and self._model_of_step()
-        copied = deep_copied(
-            self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_history", "_learn")
-        )
+        copied = deep_copied(self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_fit", "_learn"))
         importance = copy.deepcopy(self._settings.importance, {**memo, id(model): memo.get(id(model), model)})
         copied._settings = dataclasses.replace(self._settings, importance=importance)
         copied._sampler = copy.deepcopy(self._sampler, {**memo, id(model): None})
-        copied._step = copied._model = copied._found = copied._history = copied._learn = None
+        copied._step = copied._model = copied._found = copied._fit = copied._learn = None
         return copied
 
     def _train_function(self, iterator):
         """Runs the steps of one execution, once the model is again as it was found."""
         found = self._found
         self._restore()
-        if getattr(self.model, "history", None) is not self._history:  # the `fit` that this step belonged to never came to it
+        if getattr(self.model, "history", None) is not self._fit:  # the `fit` that this step belonged to never came to it
             return found(iterator)
         return self._train(iterator, self.model.steps_per_execution)
 

@@ -52,13 +52,7 @@ class DrawingEngine(Engine):
             self._check_finite(self._given, np.arange(size_of(self._given)))
         del self._given
         self._draw_one, self._learn = self._outside(self._sampler.draw), self._outside(self._sampler.update)
-        self._due = False
         self._swap()
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if self.model.train_function is None:
-            raise ValueError("`model.compile` must not be called while `fit` runs. Received: a model compiled since it began")
-        self._due = True
 
     def on_epoch_begin(self, epoch, logs=None):
         self._left = math.inf if self._steps_per_epoch is None else self._steps_per_epoch

@@ -42,6 +42,9 @@ class Engine(keras.callbacks.Callback, ABC):
         self._batch_size = batch_size
         self._found = None  # the train function that was there before
         self._sampler = self._step = None
+        self._learn = None  # `update` of the sampler, out of scope
+        self._due = False  # between the beginning of a batch and its step
+        self._fit = None
 
     @property
     def sampler(self):
@@ -58,7 +61,7 @@ class Engine(keras.callbacks.Callback, ABC):
 
     def on_train_begin(self, logs=None):
         left = getattr(self.model.train_function, "__self__", None)
-        if isinstance(left, Engine):  # by an exception in another callback, just before a step of an earlier `fit`
+        if isinstance(left, Engine) and left._due:  # by an exception in another callback, just before a step of an earlier `fit`
             left._restore()
         self._replicas = replicas_of(self.model)
         check_divisible(self._batch_size, self._replicas)
@@ -69,6 +72,14 @@ class Engine(keras.callbacks.Callback, ABC):
                 f"Received: one of {type(self.model).__name__}"
             )
 
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.model.train_function is None:
+            raise ValueError("`model.compile` must not be called while `fit` runs. Received: a model compiled since it began")
+        if self.model.train_function != self._train_function:
+            self._swap()
+        self._due = True
+        self._fit = getattr(self.model, "history", None)  # another object in every `fit`
+
     def on_train_end(self, logs=None):
         self.close()
 
@@ -78,14 +89,16 @@ class Engine(keras.callbacks.Callback, ABC):
 
     def _swap(self):
         found = self.model.train_function
-        if found is None:
-            raise ValueError("`model.compile` must not be called while `fit` runs. Received: a model compiled since it began")
-        if isinstance(getattr(found, "__self__", None), Engine) and found.__self__ is not self:
+        other = getattr(found, "__self__", None)
+        if other is self:
+            return
+        if isinstance(other, Engine) and other._due:
             raise ValueError("`callbacks` must have one ImportanceSampling. Received: a model that another one trains")
-        self._found = self._found or found
+        self._found = found
         self.model.train_function = self._train_function
 
     def _restore(self):
+        self._due = False
         if getattr(self.model and self.model.train_function, "__self__", None) is self:  # else it was compiled since
             self.model.train_function = self._found
         self._found = None

@@ -71,6 +71,34 @@ def test_training_inside_of_a_callback_is_plain_training():
     assert seen == 6 * [16] and int(model.optimizer.iterations) == 12
 
 
+@pytest.mark.parametrize("inner", ["plain", "training", "callback"])
+@pytest.mark.parametrize("outer", ["training", "callback"])
+def test_a_fit_inside_of_a_fit(outer, inner):
+    """The outer one goes on by its own draws, and the inner one's are none of its."""
+    drawn = {"outer": [], "inner": []}
+    fits = {
+        "plain": lambda model, name, **more: model.fit(X, Y, batch_size=48, verbose=0, **more),
+        "training": lambda model, name, callbacks=(): ImportanceTraining(
+            model, "pcg", presample=48, on_step=lambda draw, _: drawn[name].append(len(draw))
+        ).fit(X, Y, batch_size=16, epochs=2 if name == "outer" else 1, callbacks=list(callbacks), verbose=0),
+        "callback": lambda model, name, callbacks=(): model.fit(
+            X,
+            Y,
+            batch_size=48,
+            epochs=2 if name == "outer" else 1,
+            callbacks=[*callbacks, ImportanceSampling(8, "pcg", on_step=lambda draw, _: drawn[name].append(len(draw)))],
+            verbose=0,
+        ),
+    }
+    model = classifier()
+    again = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: batch or fits[inner](model, "inner"))
+    fits[outer](model, "outer", callbacks=[again])
+    assert drawn["outer"] == (12 * [16] if outer == "training" else 4 * [8])
+    assert drawn["inner"] == {"plain": [], "training": 12 * [16], "callback": 4 * [8]}[inner]
+    assert int(model.optimizer.iterations) == len(drawn["outer"]) + (len(drawn["inner"]) or 4)
+    assert "importance_sampling" not in model.train_function.__module__
+
+
 def test_compiling_while_fit_runs_is_refused():
     model = classifier()
     compile_again = lambda epoch, logs: model.compile("adam", "sparse_categorical_crossentropy")  # noqa: E731
