@@ -22,6 +22,12 @@ def mnist():
     return x[:2000], y[:2000]
 
 
+@pytest.fixture(scope="session")
+def strategy():
+    """Two replicas. One object for all tests of a process: those of a second one would be taken for the first one's, in TensorFlow."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 @pytest.fixture
 def blobs():
     """Three overlapping classes in the plane: x `(300, 2)` float32, y `(300,)` int64."""

@@ -22,8 +22,9 @@ class LastLoss(Importance):
 
     def update(self, indices, labels, values):
         self.history.append(indices, values)
-        if np.isfinite(values).any():
-            self.mean = np.nanmean(values)
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            self.mean = finite.mean()
 
     def get_state(self):
         return {"history": self.history.get_state(), "mean": self.mean}

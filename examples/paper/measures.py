@@ -9,7 +9,7 @@ from importance_sampling import Pool
 def variance_ratio(gradient_norm, sampler, draws):
     """What drawing by importance does to the variance of the gradient: E_P[alpha^2 |g|^2] / E[|g|^2], eq. 28 against eq. 27.
 
-    alpha = 1 / (B p) whatever the k of the run, so that both stand for estimates of the same gradient. Both means are taken
+    alpha_i = b / (B n_i), n_i the expected count, whatever the k of the run, so that both stand for estimates of the same gradient. Both means are taken
     from the same draws, with the exact gradient norm |g| of each sample alone: without dropout, and with the moving statistics of
     batch normalisation.
 
@@ -26,7 +26,7 @@ def variance_ratio(gradient_norm, sampler, draws):
     sampler.set_state(state)
     x, y, _ = draw.read()
     norms = gradient_norm.score(Pool(draw.indices, None, lambda part: (x[part], y[part], None)))
-    alpha = 1 / (draw.pool_size * draw.expected)
+    alpha = 1 / draw.relative
     return short(np.mean(alpha**2 * norms**2) / np.mean(alpha * norms**2))
 
 

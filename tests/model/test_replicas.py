@@ -16,14 +16,6 @@ from importance_sampling.model.probe import loss_form
 from tests.checks import assert_refused
 from tests.models import L, classifier, small_lstm
 
-DEVICES = ["CPU:0", "CPU:1"]  # virtual, see conftest.py
-
-
-@pytest.fixture(scope="module")
-def strategy():
-    return tf.distribute.MirroredStrategy(DEVICES)
-
-
 @pytest.fixture(scope="module")
 def keras_is_right(strategy):
     """Whether plain `fit` of Keras reports under a strategy what it reports without; Keras 3.8 does not."""
@@ -86,13 +78,13 @@ def test_two_replicas_train_as_one_device(blobs, strategy, importance, compiling
     x, y = (part[:80] for part in blobs) if "run_eagerly" in compiling else blobs  # which is slow
     alone = trained(contextlib.nullcontext(), by_training(importance, x, y), **compiling)
     together = trained(strategy.scope(), by_training(importance, x, y), **compiling)
-    assert_same_training(alone, together, keras_is_right)
+    assert_same_training(alone, together, keras_is_right, len(x))
 
 
 def test_two_replicas_train_as_one_device_by_the_callback(blobs, strategy, keras_is_right):
     alone = trained(contextlib.nullcontext(), by_callback(small_lstm(), *blobs))
     together = trained(strategy.scope(), by_callback(small_lstm(), *blobs))
-    assert_same_training(alone, together, keras_is_right)
+    assert_same_training(alone, together, keras_is_right, len(x))
 
 
 @pytest.mark.parametrize("left", [1, 5])
@@ -121,7 +113,7 @@ def test_batches_of_any_size_on_two_replicas(blobs, strategy):
         assert sizes == expected
 
 
-def assert_same_training(alone, together, same_history):
+def assert_same_training(alone, together, same_history, size=300):
     (model, steps, sampler, history), (other, others, other_sampler, other_history) = alone, together
     assert len(steps) == len(others) > 0
     for (draw, losses), (other_draw, other_losses) in zip(steps, others):
@@ -134,9 +126,9 @@ def assert_same_training(alone, together, same_history):
         np.testing.assert_allclose(history[name], other_history[name], rtol=1e-3)
     if sampler.importance.uses_indices:
         (losses, count), (other_losses, other_count) = (
-            s.importance.losses.window(np.arange(300)) for s in (sampler, other_sampler)
+            s.importance.losses.window(np.arange(size)) for s in (sampler, other_sampler)
         )
-        assert count.sum() > 150
+        assert count.sum() > size / 2
         np.testing.assert_array_equal(count, other_count)
         np.testing.assert_allclose(losses, other_losses, rtol=1e-4, atol=1e-6)
 

@@ -135,8 +135,7 @@ def test_under_xla_the_sizes_are_told():
         by_arrays(classifier(jit_compile=True), "pcg", "fixed")(steps_per_epoch=2)
 
 
-def test_replicas_share_a_multiple():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_replicas_share_a_multiple(strategy):
     with strategy.scope():
         model = classifier()
     draws = []
