@@ -24,7 +24,7 @@ def mnist():
 
 @pytest.fixture(scope="session")
 def strategy():
-    """Two replicas. One object for all tests of a process: those of a second one would be taken for the first one's, in TensorFlow."""
+    """Two replicas, one object for all tests of a process: TensorFlow would mix up the collective operations of two."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 

@@ -16,6 +16,7 @@ from importance_sampling.model.probe import loss_form
 from tests.checks import assert_refused
 from tests.models import L, classifier, small_lstm
 
+
 @pytest.fixture(scope="module")
 def keras_is_right(strategy):
     """Whether plain `fit` of Keras reports under a strategy what it reports without; Keras 3.8 does not."""
@@ -84,7 +85,7 @@ def test_two_replicas_train_as_one_device(blobs, strategy, importance, compiling
 def test_two_replicas_train_as_one_device_by_the_callback(blobs, strategy, keras_is_right):
     alone = trained(contextlib.nullcontext(), by_callback(small_lstm(), *blobs))
     together = trained(strategy.scope(), by_callback(small_lstm(), *blobs))
-    assert_same_training(alone, together, keras_is_right, len(x))
+    assert_same_training(alone, together, keras_is_right)
 
 
 @pytest.mark.parametrize("left", [1, 5])
