@@ -43,7 +43,8 @@ def train(data, method, k, steps, seed, batch_size=128, every=100, tick=lambda: 
     (x, y), test = data
     keras.utils.set_random_seed(seed)
     model = network()
-    training = ImportanceTraining(model, importance=method, k=k, seed=seed)
+    presample = None if method == "history" else 1024  # the paper's; history scores without cost
+    training = ImportanceTraining(model, importance=method, k=k, presample=presample, seed=seed)
     clock = _Clock(tick)
     history = training.fit(
         x,

@@ -15,16 +15,21 @@ from importance_sampling.data.dataset import weighted_dataset
 from importance_sampling.data.sources import ArraySource, ItemSource
 from importance_sampling.data.streams import with_indices
 from importance_sampling.fit.callbacks import ImportanceSampling
-from importance_sampling.fit.recipes import ApproximateImportanceTraining, BiasedImportanceTraining
+from importance_sampling.fit.recipes import (
+    ApproximateImportanceTraining,
+    BiasedImportanceTraining,
+    ConstantVarianceImportanceTraining,
+)
 from importance_sampling.fit.training import ImportanceTraining
 from importance_sampling.importance.base import Importance
 from importance_sampling.importance.gaussian import PerClassGaussian
 from importance_sampling.importance.history import LossHistory
 from importance_sampling.importance.lstm import LSTMImportance
+from importance_sampling.importance.moving_mean import HistoryImportance
 from importance_sampling.importance.oracle import Oracle
 from importance_sampling.importance.uniform import Uniform
 from importance_sampling.registry import register, registered
-from importance_sampling.sampling.batch_size import BatchSizeRule, Fixed, StepInfo, Warmup
+from importance_sampling.sampling.batch_size import BatchSizeRule, EqualVariance, Fixed, StepInfo, Warmup
 from importance_sampling.sampling.drawing import Drawing
 from importance_sampling.sampling.measures import effective_sample_size, variance_ratio
 from importance_sampling.sampling.pools import Pools
@@ -39,9 +44,12 @@ __all__ = [
     "ArraySource",
     "BatchSizeRule",
     "BiasedImportanceTraining",
+    "ConstantVarianceImportanceTraining",
     "Draw",
     "Drawing",
+    "EqualVariance",
     "Fixed",
+    "HistoryImportance",
     "Importance",
     "ImportanceSampler",
     "ImportanceSampling",

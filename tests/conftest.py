@@ -1,5 +1,6 @@
 """Real MNIST and small Keras models, shared by the tests."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `python -m examples.paper` does, whose runs are compared with those here
@@ -13,6 +14,10 @@ from tests.loaders import available
 
 # a second virtual CPU, for the tests of strategies; it must be asked for before TensorFlow starts
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+gc.collect()
+gc.freeze()  # what was imported stays, and need not be looked through at every collection
 
 
 @pytest.fixture(scope="session")

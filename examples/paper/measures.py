@@ -9,10 +9,9 @@ from importance_sampling import Pool
 def variance_ratio(gradient_norm, sampler, draws):
     """What drawing by importance does to the variance of the gradient: E_P[alpha^2 |g|^2] / E[|g|^2], eq. 28 against eq. 27.
 
-    alpha_i = b / (B n_i), n_i the expected count, whatever the k of the run, so that both stand for estimates of the same gradient.
-    Both means are taken
-    from the same draws, with the exact gradient norm |g| of each sample alone: without dropout, and with the moving statistics of
-    batch normalisation.
+    alpha_i = b / (B n_i), n_i the expected count, whatever the k of the run, so that both stand for estimates of the same
+    gradient. Both means are taken from the same draws, with the exact gradient norm |g| of each sample alone: without dropout,
+    and with the moving statistics of batch normalisation.
 
     Args:
         gradient_norm: an `Oracle` of the model with the score `"full_gnorm"`, which compiles once for all evaluations.

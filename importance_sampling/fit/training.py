@@ -32,13 +32,15 @@ class ImportanceTraining:
     Args:
         model (keras.Model): compiled.
         importance (default "approx"): how important a sample is. `"approx"`: the loss predicted by an LSTM from the sample's past
-            losses and its class (the paper's method); `"oracle"`: the loss by a forward pass of the model itself; `"pcg"`: the mean
-            loss of its class; `"gnorm"`, `"full_gnorm"`: by a forward pass, the bound on or the exact gradient norm; `"uniform"`.
+            losses and its class (the paper's method); `"history"`: the moving mean of the gradient-norm bounds that its steps gave;
+            `"oracle"`: the loss by a forward pass of the model itself; `"pcg"`: the mean loss of its class; `"gnorm"`,
+            `"full_gnorm"`: by a forward pass, the bound on or the exact gradient norm; `"uniform"`.
         k (float, default 0.5): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
         smoothing (default "adaptive"): `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`,
             `power`.
         presample (int, default None): B, the candidates of each step, out of which the batch is chosen; above N it means all
-            samples. None is 1,024, or three batches where these are more.
+            samples. None is 1,024, or three batches where these are more, for "approx"; 64 batches for "history" and "pcg", of
+            batches of data as for "approx"; three for "oracle", "gnorm" and "full_gnorm".
         draws, pools, reweighting, batch_size_rule: see `ImportanceSampler`.
         map (function, default None): of one sample, `(x, y)` to `(x, y)`, such as decoding or augmentation. It runs after the
             choice, for the chosen samples only, several at once. If it has a parameter `seed`, it is given one, `(2,)` int32, for
@@ -95,7 +97,7 @@ class ImportanceTraining:
         self._seeds = np.random.SeedSequence(seed)
         self._settings = settings.bound(model)
         quantity = settings.importance.quantity
-        self._step = TrainStep(model, gnorm=quantity == "gnorm", weighted=quantity is not None)
+        self._step = TrainStep(model, gnorm=settings.uses_gnorms, weighted=quantity is not None)
         self._held_out = HeldOut()
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
@@ -129,8 +131,8 @@ class ImportanceTraining:
             x: inputs: an array `(N, ...)` in memory or on disk (NumPy, SciPy, pandas, tensor, HDF5), a nested structure of
                 them, an object that gives one sample at a time by `__len__` and `__getitem__`, or an `ArraySource` or `ItemSource`
                 of these. Or batches with their targets: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a loader or a generator,
-                which "oracle", "gnorm", "pcg" and "uniform" choose from; "approx" needs a stable index of each sample, see
-                `with_indices`.
+                which "oracle", "gnorm", "pcg" and "uniform" choose from; "approx" and "history" need a stable index of each
+                sample, see `with_indices`.
             y: targets, likewise; None where `x` gives them.
             batch_size: b; 32 by default. It must not exceed the presample. Where `x` gives batches theirs counts, as in Keras.
             shuffle: False takes the candidates in the order of the data.

@@ -17,6 +17,8 @@ class Importance(Part, ABC):
         uses_indices (bool, default False): whether it must recognise a sample that it has seen before, by its index.
         uses_labels (bool, default False): whether it makes use of class ids.
         needs_labels (bool, default False): whether it cannot do without them.
+        pool_batches (int or None, default None): how many batches the candidates are where `presample` is None: many where scores
+            cost nothing, few where they are dear; None is 1,024 samples, or three batches.
 
     Example:
         >>> import numpy as np
@@ -42,6 +44,7 @@ class Importance(Part, ABC):
     uses_indices = False
     uses_labels = False
     needs_labels = False
+    pool_batches = None
 
     def bind(self, model):
         """Told of the model that is trained, before `build`. By default it is not needed.

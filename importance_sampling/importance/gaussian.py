@@ -3,9 +3,8 @@
 import numpy as np
 
 from importance_sampling.importance.base import IMPORTANCES, Importance
+from importance_sampling.importance.by_class import grown
 from importance_sampling.types import State
-
-_LARGEST = 1_000_000  # classes; larger numbers are no ids, and would make a huge table
 
 
 class PerClassGaussian(Importance):
@@ -36,6 +35,7 @@ class PerClassGaussian(Importance):
 
     uses_labels = True
     needs_labels = True
+    pool_batches = 64
 
     def __init__(self, decay=0.95, quantity="loss"):
         if not 0 <= decay <= 1:
@@ -58,7 +58,7 @@ class PerClassGaussian(Importance):
 
     def score(self, pool):
         """Returns `(B,)` float64, the mean of each candidate's class."""
-        self._grow(pool.labels)
+        self._sums = grown(self._sums, pool.labels)
         return self.mean[pool.labels]
 
     def update(self, indices, labels, values):
@@ -72,18 +72,11 @@ class PerClassGaussian(Importance):
         values = np.asarray(values, np.float64)
         finite = np.isfinite(values)
         labels, values = labels[finite], values[finite]
-        self._grow(labels)
+        self._sums = grown(self._sums, labels)
         classes = self._sums.shape[1]
         batch = np.stack([np.bincount(labels, v, classes) for v in (np.ones_like(values), values)])
         self._sums *= np.where(batch[0] > 0, self.decay, 1.0)
         self._sums += batch
-
-    def _grow(self, labels):
-        if labels.max(initial=-1) >= _LARGEST:
-            raise ValueError(f"`y` must be class ids below {_LARGEST}. Received: y={labels.max()}")
-        missing = int(labels.max(initial=-1)) + 1 - self._sums.shape[1]
-        if missing > 0:
-            self._sums = np.pad(self._sums, ((0, 0), (0, missing)))
 
     def get_state(self) -> State:
         return {"sums": self._sums.copy()}

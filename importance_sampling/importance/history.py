@@ -119,17 +119,27 @@ class LossHistory:
         self._seen = np.array(state["seen"], np.int32)
 
     def _checked(self, indices):
-        indices = np.asarray(indices, np.int64)
-        if indices.ndim != 1:
-            raise ValueError(f"`indices` must have one dimension. Received: indices.shape={indices.shape}")
-        size = len(self._seen)
-        limit = _LARGEST if self._grows else size
-        if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
-            outside = indices[(indices < 0) | (indices >= limit)][0]
-            raise IndexError(f"`indices` must be in [0, {limit}). Received: {outside}")
-        missing = indices.max(initial=-1) + 1 - size
-        if missing > 0:
-            missing = max(missing, size)  # doubled, so that growing costs little
+        indices, size = checked(indices, len(self._seen), self._grows)
+        missing = size - len(self._seen)
+        if missing:
             self._losses = np.pad(self._losses, ((0, missing), (0, 0)))
             self._seen = np.pad(self._seen, (0, missing))
         return indices
+
+
+def checked(indices, size, grows):
+    """Indices of samples, `(n,)` int64, and how many samples there must be room for: the size, unless it grows.
+
+    Raises:
+        ValueError: the indices have not one dimension.
+        IndexError: one is outside [0, size), or so large that there could not be so many samples.
+    """
+    indices = np.asarray(indices, np.int64)
+    if indices.ndim != 1:
+        raise ValueError(f"`indices` must have one dimension. Received: indices.shape={indices.shape}")
+    limit = _LARGEST if grows else size
+    if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
+        outside = indices[(indices < 0) | (indices >= limit)][0]
+        raise IndexError(f"`indices` must be in [0, {limit}). Received: {outside}")
+    missing = int(indices.max(initial=-1)) + 1 - size
+    return indices, size + max(missing, size) if missing > 0 else size  # at least doubled, so that growing costs little

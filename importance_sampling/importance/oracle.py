@@ -13,8 +13,8 @@ class Oracle(Importance):
     """Scores every candidate with the model that is being trained, as it is now.
 
     Cost: a forward pass over the whole pool for `"loss"` and `"gnorm"`, on top of the training step: with a presample of
-    1,024 and a batch of 128 about three times the time of a plain step. `"full_gnorm"` adds a backward pass for each
-    single sample and is for reference only.
+    1,024 and a batch of 128 about three times the time of a plain step. By default the pool is three batches. `"full_gnorm"` adds
+    a backward pass for each single sample and is for reference only.
 
     Args:
         model (keras.Model, default None): the compiled model that is trained; None takes that of the training or the callback.
@@ -40,6 +40,8 @@ class Oracle(Importance):
     References:
         Section 4 of arXiv:1706.00043 (oracle); arXiv:1803.00942 (gnorm).
     """
+
+    pool_batches = 3
 
     def __init__(self, model=None, quantity="loss", batch_size=128):
         if quantity not in SCORES:

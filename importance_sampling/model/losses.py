@@ -191,7 +191,7 @@ def _row_norms(gradients, b):
     connected = [tf.cast(tf.reshape(g, (b, -1)), tf.float32) for g in gradients if g is not None]
     if not connected:
         raise ValueError(
-            "`of`/`score` = 'gnorm' needs a loss computed from the model's output. Received: one that is not; where the model ends "
+            "`quantity='gnorm'` needs a loss computed from the model's output. Received: one that is not; where the model ends "
             "with a softmax or sigmoid that is no Keras activation, leave it away and give the loss from_logits=True"
         )
     return tf.norm(tf.concat(connected, axis=1), axis=1)

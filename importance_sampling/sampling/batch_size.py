@@ -3,6 +3,8 @@
 An epoch keeps its number of updates, so schedules of the learning rate and callbacks see what they saw before.
 """
 
+import math
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -20,16 +22,26 @@ class StepInfo:
         batch_size (int): b that `fit` was given, or the size of the pool where that is smaller.
         pool_size (int): B.
         scores: `(B,)` float64, the smoothed scores of the candidates with a sum of 1, or None where nothing was scored.
+        variance_ratio (float or None): the second moment of the gradient by importance over that by uniform sampling, see
+            `variance_ratio`, of some hundred steps before; None as long as it was measured in fewer than 100.
     """
 
     step: int
     batch_size: int
     pool_size: int
     scores: np.ndarray | None
+    variance_ratio: float | None = None
 
 
 class BatchSizeRule(Part, ABC):
-    """A batch-size rule. A class of one's own must have `batch_size`."""
+    """A batch-size rule. A class of one's own must have `batch_size`.
+
+    Attributes:
+        uses_gnorms (bool, default False): whether the variance ratio is to be that of gradient-norm bounds, whatever the importance
+            goes by.
+    """
+
+    uses_gnorms = False
 
     def sizes(self, batch_size):
         """All that `batch_size` may return where `fit` was given that batch size, a tuple; None, the default, where it may be any.
@@ -97,6 +109,56 @@ class Warmup(BatchSizeRule):
         return -(-batch_size // 2**left)
 
 
+class EqualVariance(BatchSizeRule):
+    """As many samples as give the gradient the variance that a uniform batch of the given size has: `b` times the variance ratio.
+
+    The batch gets smaller as the importance gets better; learning rate and number of updates stay. The size is rounded up to
+    one of a few fractions of `b`, each of which is compiled once. Before the ratio is known, and where it is above 1, the batch is
+    whole. The ratio is that of unbiased weights; weights of k < 1 vary less, so the variance is below that of the uniform batch, at
+    the price of the bias.
+
+    Args:
+        fractions (tuple of floats, default (0.25, 0.375, 0.5, 0.75)): in (0, 1), the sizes that a smaller batch may have, of b; the
+            smallest is the least.
+
+    Raises:
+        ValueError: there are no fractions, or one is outside (0, 1).
+
+    Warns:
+        RuntimeWarning: once, where the ratio is above 1: the importance does not pay.
+
+    Example:
+        >>> rule = EqualVariance()
+        >>> [rule.batch_size(StepInfo(500, 128, 1024, None, ratio)) for ratio in (None, 0.9, 0.4, 0.1)]
+        [128, 128, 64, 32]
+    """
+
+    uses_gnorms = True
+
+    def __init__(self, fractions=(0.25, 0.375, 0.5, 0.75)):
+        if not (len(fractions) and all(0 < fraction < 1 for fraction in fractions)):
+            raise ValueError(f"`fractions` must be numbers in (0, 1), at least one. Received: fractions={fractions!r}")
+        self.fractions = tuple(sorted(fractions))
+        self._warned = False
+
+    def sizes(self, batch_size):
+        return tuple(sorted({*(math.ceil(fraction * batch_size) for fraction in self.fractions), batch_size}))
+
+    def batch_size(self, info):
+        ratio = info.variance_ratio
+        if ratio is None:
+            return info.batch_size
+        if ratio > 1 and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "The importance does not pay here: it makes the gradient noisier than uniform sampling does. The batch stays "
+                f"whole. Received: a variance ratio of {ratio:.3g} at step {info.step}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return next(size for size in self.sizes(info.batch_size) if size >= min(ratio, 1) * info.batch_size)
+
+
 class FunctionRule(OfFunction, BatchSizeRule):
     """A function of a `StepInfo` that returns a batch size."""
 
@@ -118,3 +180,4 @@ def checked(rule, found, pool_size):
 
 BATCH_SIZE_RULES = Registry("batch_size_rule", BatchSizeRule, FunctionRule, "of a StepInfo that returns a whole number")
 BATCH_SIZE_RULES.register("fixed", Fixed)
+BATCH_SIZE_RULES.register("equal-variance", EqualVariance)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from importance_sampling.types import State
+
 
 def effective_sample_size(draw):
     """How many samples of equal weight would have the variance that the weights of this draw leave: `(sum alpha)^2 / sum alpha^2`.
@@ -50,7 +52,42 @@ def variance_ratio(draw, gnorms):
         >>> variance_ratio(draw, np.array([1.0, 3.0])).round(3)
         np.float64(1.0)
     """
+    moments = second_moments(draw, gnorms)
+    return moments[0] / moments[1] if moments[1] > 0 else np.float64(np.nan)
+
+
+def second_moments(draw, gnorms):
+    """The mean of `(g/q)^2`, by the draw's distribution, and of `g^2/q`, by a uniform one: `(2,)`; 0 where nothing is finite."""
     g, q = np.asarray(gnorms, np.float64), draw.relative
-    g, q = g[np.isfinite(g)], q[np.isfinite(g)]
-    uniform = np.sum(g**2 / q)
-    return np.sum((g / q) ** 2) / uniform if uniform > 0 else np.float64(np.nan)
+    known = np.isfinite(g)
+    g, q = g[known], q[known]
+    return np.array([np.sum((g / q) ** 2), np.sum(g**2 / q)]) / max(len(g), 1)
+
+
+class RunningRatio:
+    """The variance ratio over the last some hundred steps: of moving means above and below the line.
+
+    Attributes:
+        value (float or None): None before the hundredth step.
+    """
+
+    _LEAST, _MOMENTUM = 100, 0.995  # steps
+
+    def __init__(self):
+        self._steps, self._moments = 0, np.zeros(2)
+
+    @property
+    def value(self):
+        enough = self._steps >= self._LEAST and self._moments[1] > 0
+        return float(self._moments[0] / self._moments[1]) if enough else None
+
+    def observe(self, draw, gnorms):
+        """Takes in one draw, in whose pool there was a choice, and what was measured of its samples, `(b,)`."""
+        self._moments = self._MOMENTUM * self._moments + (1 - self._MOMENTUM) * second_moments(draw, gnorms)
+        self._steps += 1
+
+    def get_state(self) -> State:
+        return {"steps": self._steps, "moments": self._moments.copy()}
+
+    def set_state(self, state):
+        self._steps, self._moments = int(state["steps"]), np.array(state["moments"], np.float64)

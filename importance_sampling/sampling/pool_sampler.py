@@ -13,6 +13,7 @@ import numpy as np
 
 from importance_sampling.registry import described
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
+from importance_sampling.sampling.measures import RunningRatio
 from importance_sampling.types import Draw, State
 
 _UNIFORM = "Importance scores must be finite; this draw, and any like it, is uniform."
@@ -43,6 +44,7 @@ class PoolSampler:
         self.replicas = replicas
         self._fixed = isinstance(self.batch_size_rule, Fixed)
         self._steps = 0
+        self._ratio = RunningRatio()
         self._warned = set()  # kinds
 
     def build(self, size, classes):
@@ -88,7 +90,7 @@ class PoolSampler:
                 raise ValueError(f"`importance.score` must return shape ({size},). Received: {scores.shape}")
             smoothed = self._smoothed(scores)
         if not self._fixed:
-            b = self._batch_size(StepInfo(self._steps, b, size, smoothed))
+            b = self._batch_size(StepInfo(self._steps, b, size, smoothed, self._ratio.value))
         if b == size:
             chosen, expected, weights = np.arange(size), np.ones(size), np.ones(size, np.float32)
         elif smoothed is None:
@@ -112,7 +114,8 @@ class PoolSampler:
         Args:
             draw (Draw): what `draw` returned.
             losses: `(b,)` floats, the losses of its samples, before weighting by alpha.
-            gnorms: `(b,)` floats, their gradient-norm bounds; for an importance of `"gnorm"` only.
+            gnorms: `(b,)` floats, their gradient-norm bounds. An importance of `"gnorm"` needs them; where they are given,
+                `variance_ratio` goes by them.
 
         Raises:
             ValueError: the values needed are missing or have another shape.
@@ -136,7 +139,15 @@ class PoolSampler:
         # the unbiased estimate of the mean over the data set
         mean = np.mean(values[known] / draw.relative[known]) if known.any() else math.nan
         self.smoothing.observe(float(mean))
+        if draw.pool_size > len(draw):  # else there was no choice
+            self._ratio.observe(draw, values if gnorms is None else gnorms)
         self.importance.update(draw.indices, draw.labels, values)
+
+    @property
+    def variance_ratio(self):
+        """The variance ratio of the last some hundred steps, see `variance_ratio`: below 1 where the importance pays. A float, None
+        before 100 steps in which there was a choice. Where no gradient-norm bounds are measured, losses stand for them."""
+        return self._ratio.value
 
     def sizes(self, batch_size):
         """The batch sizes that steps may have, a tuple; None where they may be any."""
@@ -176,7 +187,7 @@ class PoolSampler:
 
     def _parts(self):
         names = ("importance", "smoothing", "drawing", "reweighting", "batch_size_rule")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "variance_ratio": self._ratio}
 
     def _smoothed(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""

@@ -28,12 +28,14 @@ class ImportanceSampler(PoolSampler):
     Args:
         source (ArraySource): the data; or any object with `__len__`, `__getitem__` for an array of indices and `targets`. Inputs
             are read only by an importance that needs them (`Oracle`).
-        importance (default "approx"): `"approx"`, `"pcg"`, `"uniform"`, or another importance, such as `Oracle(model)`.
+        importance (default "approx"): `"approx"`, `"history"`, `"pcg"`, `"uniform"`, or another importance, such as
+            `Oracle(model)`.
         k (float, default 0.5): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
         smoothing (default "adaptive"): `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`,
             `power`.
         presample (int, default None): B, the candidates of each draw, out of which the batch is chosen; above N it means the whole
-            data set. None is 1,024, or three batches where these are more.
+            data set. None is 1,024, or three batches where these are more; 64 batches for "history" and "pcg", and three for an
+            `Oracle`.
         draws (default "multinomial"): the drawing rule: `"multinomial"`, as in the paper; `"systematic"`, the same expected counts
             with less variance; `"without_replacement"`, each candidate at most once.
         pools (default None): `"random"`, `"permutation"` (walk random permutations: each sample is a candidate equally often),
@@ -43,7 +45,8 @@ class ImportanceSampler(PoolSampler):
         seed (int, numpy.random.SeedSequence or None, default None): the same seed gives the same draws, bit for bit.
         classes (int, default None): number of classes, for an importance that tells them apart. None finds it in the targets, which
             need not be classes for `"approx"`; 0 means that they are none.
-        batch_size_rule (default "fixed"): how many samples each step takes, such as `Warmup(steps)`, or a function of a `StepInfo`.
+        batch_size_rule (default "fixed"): how many samples each step takes: `"equal-variance"`, `Warmup(steps)`, or a function of
+            a `StepInfo`.
 
     Raises:
         ValueError: an argument breaks one of the rules above, or the labels do not fit the importance.

@@ -93,9 +93,24 @@ class Settings:
             )
         return dataclasses.replace(self, pools=ordered)
 
-    def pool_size(self, batch_size):
-        """B: what is given, or else 1,024, and at least three batches to choose from."""
-        return max(1024, 3 * batch_size) if self.presample is None else self.presample
+    def pool_size(self, batch_size, held=False):
+        """B: what is given, or else as many batches as the importance wants; 1,024, and at least three batches, where that is None.
+
+        Args:
+            batch_size (int): b.
+            held (bool): whether the candidates must be held in memory to choose from them: then no more than is usual.
+        """
+        if self.presample is not None:
+            return self.presample
+        usual, wish = max(1024, 3 * batch_size), self.importance.pool_batches
+        if wish is None:
+            return usual
+        return min(wish * batch_size, usual) if held else wish * batch_size
+
+    @property
+    def uses_gnorms(self):
+        """Whether steps have to tell the gradient-norm bounds."""
+        return self.importance.quantity == "gnorm" or self.batch_size_rule.uses_gnorms
 
     def check_presample(self, batch_size):
         """Refuses a batch that cannot be chosen from the presample.

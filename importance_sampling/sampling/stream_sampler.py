@@ -36,7 +36,7 @@ class StreamSampler(PoolSampler):
         self._to_the_end = False
         self._chooses = settings.importance.quantity is not None
         self.build(None, classes)
-        self._window = Window(stream, settings.pool_size(stream.batch_size) if self._chooses else 0, self._part_of)
+        self._window = Window(stream, settings.pool_size(stream.batch_size, held=True) if self._chooses else 0, self._part_of)
 
     def check_batch_size(self, batch_size):
         """Refuses a batch size above the presample.
@@ -52,7 +52,7 @@ class StreamSampler(PoolSampler):
 
     def pool_size(self, batch_size):
         """B, or more."""
-        return self.settings.pool_size(batch_size) if self._chooses else batch_size
+        return self.settings.pool_size(batch_size, held=True) if self._chooses else batch_size
 
     def steps(self, batch_size):
         """Updates in an epoch: as many as there are batches, None where their number is not known."""

@@ -48,8 +48,9 @@ def tracings(monkeypatch):
     return traced
 
 
-@pytest.mark.parametrize("extras", [{}, {"map": True, "validation_split": 0.25}], ids=["plain", "map and validation_split"])
-@pytest.mark.parametrize("importance", IMPORTANCES)
+@pytest.mark.parametrize(
+    ("importance", "extras"), [*((name, {}) for name in IMPORTANCES), ("pcg", {"map": True, "validation_split": 0.25})], ids=str
+)
 def test_chunk_after_chunk_costs_neither_compilation_nor_memory(importance, extras):
     traced = []
 

@@ -145,7 +145,7 @@ def test_a_batch_may_be_larger_than_the_data(importance, batch_size):
 def test_a_presample_that_is_not_given_grows_with_the_batch():
     x, y = np.zeros((9000, 2), np.float32), np.arange(9000) % 3
     pools = []
-    training = ImportanceTraining(classifier(), "pcg", seed=0, on_step=lambda draw, _: pools.append(draw.pool_size))
+    training = ImportanceTraining(classifier(), small_lstm(), seed=0, on_step=lambda draw, _: pools.append(draw.pool_size))
     for batch_size in (32, 1024):
         training.fit(x, y, batch_size=batch_size, steps_per_epoch=1, verbose=0)
     assert pools == [1024, 3072]

@@ -1,0 +1,135 @@
+"""The importance of a sample is a moving mean of what was measured of it while the model trained on it."""
+
+import numpy as np
+
+from importance_sampling.importance.base import IMPORTANCES, Importance
+from importance_sampling.importance.by_class import grown
+from importance_sampling.importance.history import checked
+from importance_sampling.types import State
+
+
+class HistoryImportance(Importance):
+    """A moving mean, for each sample, of the gradient-norm bounds or losses that its own training steps gave.
+
+    The paper predicts the loss from a sample's history by an LSTM; this takes the history for the prediction. Nothing is computed
+    for it: the values come from the backward pass that trains. A sample that was not seen yet has the mean of those of its class
+    that were, or of all.
+
+    Cost: a look-up for each candidate, and for each sample of a batch. Memory: 4 bytes a sample.
+
+    Args:
+        quantity (str, default "gnorm"): what is kept, `"gnorm"` (the gradient-norm bound) or `"loss"`.
+        factor (float, default 0.5): number in [0, 1), what a new value leaves of the mean before it. 0 keeps the last value alone.
+        pressure (float, default None): number > 1. With it the candidates are ordered by their means, and the first is that many
+            times as important as the last, in equal ratios between; the mean of the scores stays. None takes the means themselves.
+
+    Raises:
+        ValueError: an argument breaks one of these rules.
+
+    Example:
+        >>> import numpy as np
+        >>> from importance_sampling import Pool
+        >>> history = HistoryImportance()
+        >>> history.build(size=4, classes=2, seed=0)
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> history.update(np.array([0, 2]), labels[[0, 2]], np.array([1.0, 3.0]))
+        >>> history.update(np.array([0]), labels[[0]], np.array([2.0]))
+        >>> history.score(Pool(np.arange(4), labels, None))
+        array([1.5, 1.5, 3. , 3. ], dtype=float32)
+
+    References:
+        Section 3.3 of arXiv:1706.00043 (the history of losses); by order: Loshchilov and Hutter, arXiv:1511.06343.
+    """
+
+    uses_indices = True
+    uses_labels = True
+    pool_batches = 64
+
+    def __init__(self, quantity="gnorm", factor=0.5, pressure=None):
+        if quantity not in ("gnorm", "loss"):
+            raise ValueError(f"`quantity` must be 'gnorm' or 'loss'. Received: quantity={quantity!r}")
+        if not 0 <= factor < 1:
+            raise ValueError(f"`factor` must be in [0, 1). Received: factor={factor}")
+        if pressure is not None and not 1 < pressure < np.inf:
+            raise ValueError(f"`pressure` must be None or a number > 1. Received: pressure={pressure}")
+        self.quantity = quantity
+        self.factor = factor
+        self.pressure = pressure
+
+    def build(self, size, classes, seed):
+        """Starts with nothing known of `size` samples; None makes room for those that come."""
+        self._grows = size is None
+        self._means = np.full(size or 0, np.nan, np.float32)  # (N,), NaN for a sample that was not seen
+        self._sums = np.zeros((2, max(classes or 0, 1)))  # of each class: how many samples were seen, and the sum of their means
+
+    def score(self, pool):
+        """Returns `(B,)` float32, the moving means; 1 for all before anything was seen."""
+        indices = self._checked(pool.indices)
+        scores = self._means[indices]  # (B,)
+        unseen = np.isnan(scores)
+        if unseen.any():
+            scores[unseen] = self._expected(unseen, pool.labels)
+        return scores if self.pressure is None else _by_order(scores, self.pressure)
+
+    def update(self, indices, labels, values):
+        """Takes in the values of one batch. Of a sample that is in it several times, their mean counts, once.
+
+        Args:
+            indices: `(b,)` ints.
+            labels: `(b,)` class ids, or None without classes.
+            values: `(b,)` gradient-norm bounds or losses; those that are not finite are left out.
+        """
+        values = np.asarray(values, np.float64)
+        known = np.isfinite(values)
+        indices, first, places = np.unique(self._checked(indices)[known], return_index=True, return_inverse=True)
+        labels = np.zeros(len(indices), np.int64) if labels is None else labels[known][first]
+        values = np.bincount(places, values[known], len(indices)) / np.bincount(places, minlength=len(indices))
+        before = self._means[indices].astype(np.float64)
+        new = np.isnan(before)
+        before[new] = 0.0
+        means = np.where(new, values, self.factor * before + (1 - self.factor) * values).astype(np.float32)
+        self._means[indices] = means
+        self._sums = grown(self._sums, labels)
+        classes = self._sums.shape[1]
+        self._sums += [np.bincount(labels, new, classes), np.bincount(labels, means - before, classes)]
+
+    def get_state(self) -> State:
+        return {"means": self._means.copy(), "sums": self._sums.copy()}
+
+    def set_state(self, state):
+        """Restores what `get_state` returned.
+
+        Raises:
+            ValueError: the state is of another number of samples.
+        """
+        means = np.array(state["means"], np.float32)
+        if not self._grows and means.shape != self._means.shape:
+            raise ValueError(f"`state` must be of {len(self._means)} samples. Received: of {len(means)}")
+        self._means, self._sums = means, np.array(state["sums"], np.float64)
+
+    def _expected(self, unseen, labels):
+        """What is expected of samples that were not seen: the mean of their class, or of all."""
+        count, total = self._sums
+        overall = total.sum() / count.sum() if count.any() else 1.0
+        if labels is None:
+            return overall
+        self._sums = grown(self._sums, labels)
+        count, total = self._sums
+        return np.divide(total, count, out=np.full(len(count), overall), where=count > 0)[labels[unseen]]
+
+    def _checked(self, indices):
+        indices, size = checked(indices, len(self._means), self._grows)
+        if size > len(self._means):
+            self._means = np.pad(self._means, (0, size - len(self._means)), constant_values=np.nan)
+        return indices
+
+
+def _by_order(scores, pressure):
+    """Scores in equal ratios by their order, equal ones at the middle of their places, with the same mean."""
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    below = np.cumsum(counts) - (counts + 1) / 2  # in [0, B - 1]
+    found = pressure ** (below / max(len(scores) - 1, 1))[places]
+    return found * (np.mean(scores, dtype=np.float64) / found.mean())
+
+
+IMPORTANCES.register("history", HistoryImportance)
