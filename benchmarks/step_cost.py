@@ -2,7 +2,7 @@
 
     python -m benchmarks.step_cost
 
-The network is that of section 4.1, the data real MNIST, the batch 128, the presample 1,024. The methods take turns of a
+The network is that of section 4.1, the data real MNIST, the batch 128, the pool each method's default. The methods take turns of a
 few steps each, so that a change of the machine's speed meets all of them. Ratios are taken turn by turn against the plain
 turn beside it; their median is the figure, their quartiles tell the noise.
 """
@@ -53,7 +53,7 @@ def turns(x, y, methods, rounds, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_methods(parser, default=["uniform", "pcg", "approx", "oracle"])
+    options.add_methods(parser, default=["uniform", "history", "pcg", "approx", "oracle"])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--steps", type=int, default=22, help="steps of a turn; the first two do not count")
     chosen = parser.parse_args()

@@ -55,7 +55,7 @@ class PoolSampler:
         """
         if classes == 0 and self.importance.needs_labels:
             raise ValueError(
-                "`importance` must do without classes on data that have none: 'oracle' and 'approx' do. "
+                "`importance` must do without classes on data that have none: 'oracle', 'history' and 'approx' do. "
                 f"Received: {type(self.importance).__name__}"
             )
         self.classes = classes

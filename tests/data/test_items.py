@@ -26,7 +26,8 @@ def uniform(model, **settings):
 def test_a_short_generator_trains_on_a_smaller_pool():
     batches = lambda: ((X[i : i + 16], Y[i : i + 16]) for i in range(0, N, 16))  # noqa: E731
     draws = []
-    training = ImportanceTraining(classifier(), "oracle", on_step=lambda draw, _: draws.append((len(draw), draw.pool_size)))
+    count = lambda draw, _: draws.append((len(draw), draw.pool_size))  # noqa: E731
+    training = ImportanceTraining(classifier(), "oracle", presample=1024, on_step=count)
     training.fit(batches(), steps_per_epoch=1, verbose=0)
     assert draws == [(16, N)]
 

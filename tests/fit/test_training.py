@@ -325,7 +325,7 @@ X, Y = np.zeros((20, 2), np.float32), np.arange(20) % 3
         (dict(k=1.5), "`k` must be a finite number <= 1 .* Received: k=1.5"),
         (dict(k=float("nan")), "`k` must be a finite number <= 1 .* Received: k=nan"),
         (dict(smoothing=-1), "`smoothing` must be >= 0. Received: smoothing=-1"),
-        (dict(importance="aprox"), "`importance` must be one of pcg, approx, oracle, gnorm, full_gnorm, uniform"),
+        (dict(importance="aprox"), "`importance` must be one of pcg, approx, history, oracle, gnorm, full_gnorm, uniform"),
         (dict(presample=-3), "`presample` must be None or a whole number >= 1. Received: presample=-3"),
     ],
 )
