@@ -31,7 +31,7 @@ from importance_sampling.importance.uniform import Uniform
 from importance_sampling.registry import register, registered
 from importance_sampling.sampling.batch_size import BatchSizeRule, EqualVariance, Fixed, StepInfo, Warmup
 from importance_sampling.sampling.drawing import Drawing
-from importance_sampling.sampling.measures import effective_sample_size, variance_ratio
+from importance_sampling.sampling.measures import counterfactual_ratio, effective_sample_size, variance_ratio
 from importance_sampling.sampling.pools import Pools
 from importance_sampling.sampling.reweighting import Reweighting
 from importance_sampling.sampling.sampler import ImportanceSampler
@@ -73,6 +73,7 @@ __all__ = [
     "register",
     "registered",
     "variance_ratio",
+    "counterfactual_ratio",
     "__version__",
     "weighted_dataset",
     "with_indices",

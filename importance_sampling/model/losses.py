@@ -148,6 +148,10 @@ class LossRefused(ValueError):
     """A loss that importance weights cannot be applied to."""
 
 
+class NoBounds(ValueError):
+    """There are no gradient-norm bounds: the loss is not computed from the model's output."""
+
+
 def step_refused(model, why=None):
     """The error for a model that computes its loss in a way of its own."""
     name = type(model).__name__
@@ -190,7 +194,7 @@ def _row_norms(gradients, b):
     """Norm over all but the first axis, over all tensors together. Returns `(b,)` float32."""
     connected = [tf.cast(tf.reshape(g, (b, -1)), tf.float32) for g in gradients if g is not None]
     if not connected:
-        raise ValueError(
+        raise NoBounds(
             "`quantity='gnorm'` needs a loss computed from the model's output. Received: one that is not; where the model ends "
             "with a softmax or sigmoid that is no Keras activation, leave it away and give the loss from_logits=True"
         )

@@ -12,7 +12,7 @@ from importance_sampling.data.structures import arrays_of, map_arrays, size_of, 
 from importance_sampling.model.compiling import CompiledWith, compiled_as
 from importance_sampling.model.finite import check_finite
 from importance_sampling.model.handing import HANDED_ON
-from importance_sampling.model.losses import LossRecorder, LossRefused, step_refused
+from importance_sampling.model.losses import LossRecorder, LossRefused, NoBounds, PerSample, step_refused
 from importance_sampling.model.metrics import metric_weights
 from importance_sampling.model.probe import fixed_batch_size, loss_form
 from importance_sampling.model.replicas import gathered, on_average, part_of_replica
@@ -25,7 +25,7 @@ class TrainStep:
 
     Args:
         model: a compiled `keras.Model`.
-        gnorm: also return the gradient-norm bound.
+        gnorm: also return the gradient-norm bound. Where the model has none, its losses stand for them.
         weighted: whether steps have importance weights.
     """
 
@@ -33,6 +33,7 @@ class TrainStep:
         self._model = model
         self._gnorm = gnorm
         self._weighted = weighted
+        self._without_bounds = False  # asked for, and not to be had
         self._compiled = CompiledWith(model, self._build)
 
     def __deepcopy__(self, memo):
@@ -50,7 +51,8 @@ class TrainStep:
             ValueError: it cannot; see `loss_form`.
 
         Warns:
-            RuntimeWarning: under XLA, where steps have several sizes, each of which is compiled when it first occurs.
+            RuntimeWarning: under XLA, where steps have several sizes, each of which is compiled when it first occurs; here or in
+                the first step, where the model has no gradient-norm bounds.
         """
         self._step = self._compiled.get(x, y)
         if sizes is not None and len(sizes) < 2 or self._model.run_eagerly:
@@ -64,7 +66,8 @@ class TrainStep:
             )
         else:  # traced for all sizes at once, before the first step
             alpha = np.ones(size_of(x), np.float32) if self._weighted else None
-            self._step.get_concrete_function(*map_arrays(_of_any_size, (x, y, sample_weight, alpha)))
+            specs = map_arrays(_of_any_size, (x, y, sample_weight, alpha))
+            self._or_without_bounds(lambda: self._step.get_concrete_function(*specs), x, y)
 
     def check_finite(self, x, y, places):
         """Refuses targets that are not finite and that the loss does not mask; see `check_finite`. After `prepare`."""
@@ -82,11 +85,28 @@ class TrainStep:
             The logs of `train_step` and a `PerSample`.
         """
         try:
-            return self._step(x, y, sample_weight, alpha)
+            logs, per_sample = self._or_without_bounds(lambda: self._step(x, y, sample_weight, alpha), x, y)
+            return logs, PerSample(per_sample.losses, per_sample.losses) if self._without_bounds else per_sample
         except tf.errors.InvalidArgumentError as error:
             if HANDED_ON in str(error):
                 raise LossRefused(f"{HANDED_ON}, by {type(self._model).__name__}.train_step") from error
             raise
+
+    def _or_without_bounds(self, call, x, y):
+        """What `call` returns, which traces the step; where that finds no gradient-norm bounds, of a step that has none."""
+        try:
+            return call()
+        except NoBounds:
+            warnings.warn(
+                "Gradient-norm bounds need a loss computed from the model's output, here losses stand for them. Received: "
+                f"{type(self._model).__name__}, whose loss is not",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._gnorm, self._without_bounds = False, True
+        self._compiled = CompiledWith(self._model, self._build)
+        self._step = self._compiled.get(x, y)
+        return call()
 
     def _build(self, x, y):
         model = self._model

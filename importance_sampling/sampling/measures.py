@@ -56,6 +56,42 @@ def variance_ratio(draw, gnorms):
     return moments[0] / moments[1] if moments[1] > 0 else np.float64(np.nan)
 
 
+def counterfactual_ratio(draw, gnorms, relative):
+    """The variance ratio that another distribution would have had, estimated from this draw.
+
+    With q_i as in `variance_ratio` and `q'_i = B p'_i` of the other distribution, `mean(g^2 / (q q')) / mean(g^2/q)` estimates its
+    second moment over that of a uniform one. So choices can be compared on the draws that one of them made.
+
+    Args:
+        draw (Draw): b samples with their expected counts.
+        gnorms: `(b,)` floats, their gradient norms or bounds of them; those that are not finite are left out.
+        relative: `(b,)` floats, `q'_i` of the drawn samples; 1 for all is the uniform distribution.
+
+    Returns:
+        A float; infinite where the other would never draw a sample that has a gradient, NaN where no gradient norm is above 0.
+
+    References:
+        arXiv:2501.13296.
+
+    Example:
+        >>> import numpy as np
+        >>> from importance_sampling import Draw
+        >>> draw = Draw(np.arange(2), None, np.ones(2), np.ones(2, np.float32), np.ones(2), 2)
+        >>> counterfactual_ratio(draw, np.array([1.0, 3.0]), np.array([0.5, 1.5])).round(3)
+        np.float64(0.8)
+    """
+    moments = counterfactual_moments(draw, gnorms, np.stack([np.asarray(relative, np.float64), np.ones(len(draw))]))
+    return moments[0] / moments[1] if moments[1] > 0 else np.float64(np.nan)
+
+
+def counterfactual_moments(draw, gnorms, relative):
+    """The mean of `g^2 / (q q')` for several distributions `(n, b)` of the drawn samples: `(n,)`; 0 where nothing is finite."""
+    g, q = np.asarray(gnorms, np.float64), draw.relative
+    known = np.isfinite(g) & (g > 0)  # a sample without gradient costs nothing, however rarely it is drawn
+    with np.errstate(divide="ignore"):
+        return np.sum(g[known] ** 2 / (q[known] * relative[:, known]), axis=1) / max(np.isfinite(g).sum(), 1)
+
+
 def second_moments(draw, gnorms):
     """The mean of `(g/q)^2`, by the draw's distribution, and of `g^2/q`, by a uniform one: `(2,)`; 0 where nothing is finite."""
     g, q = np.asarray(gnorms, np.float64), draw.relative

@@ -140,7 +140,9 @@ class PoolSampler:
         mean = np.mean(values[known] / draw.relative[known]) if known.any() else math.nan
         self.smoothing.observe(float(mean))
         if draw.pool_size > len(draw):  # else there was no choice
-            self._ratio.observe(draw, values if gnorms is None else gnorms)
+            norms = values if gnorms is None else np.asarray(gnorms, np.float64)
+            self._ratio.observe(draw, norms)
+            self.smoothing.judge(draw, norms)
         self.importance.update(draw.indices, draw.labels, values)
 
     @property

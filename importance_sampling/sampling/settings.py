@@ -110,7 +110,7 @@ class Settings:
     @property
     def uses_gnorms(self):
         """Whether steps have to tell the gradient-norm bounds."""
-        return self.importance.quantity == "gnorm" or self.batch_size_rule.uses_gnorms
+        return self.importance.quantity == "gnorm" or self.batch_size_rule.uses_gnorms or self.smoothing.uses_gnorms
 
     def check_presample(self, batch_size):
         """Refuses a batch that cannot be chosen from the presample.
