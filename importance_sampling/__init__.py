@@ -18,6 +18,7 @@ from importance_sampling.fit.callbacks import ImportanceSampling
 from importance_sampling.fit.recipes import (
     ApproximateImportanceTraining,
     BiasedImportanceTraining,
+    ConstantTimeImportanceTraining,
     ConstantVarianceImportanceTraining,
 )
 from importance_sampling.fit.training import ImportanceTraining
@@ -35,7 +36,7 @@ from importance_sampling.sampling.measures import counterfactual_ratio, effectiv
 from importance_sampling.sampling.pools import Pools
 from importance_sampling.sampling.reweighting import Reweighting
 from importance_sampling.sampling.sampler import ImportanceSampler
-from importance_sampling.sampling.smoothing import Smoothing, adaptive, additive, power
+from importance_sampling.sampling.smoothing import Smoothing, adaptive, additive, measured, power
 from importance_sampling.types import Draw, Pool
 from importance_sampling.version import __version__
 
@@ -44,6 +45,7 @@ __all__ = [
     "ArraySource",
     "BatchSizeRule",
     "BiasedImportanceTraining",
+    "ConstantTimeImportanceTraining",
     "ConstantVarianceImportanceTraining",
     "Draw",
     "Drawing",
@@ -68,12 +70,13 @@ __all__ = [
     "Warmup",
     "adaptive",
     "additive",
+    "counterfactual_ratio",
     "effective_sample_size",
+    "measured",
     "power",
     "register",
     "registered",
     "variance_ratio",
-    "counterfactual_ratio",
     "__version__",
     "weighted_dataset",
     "with_indices",

@@ -44,6 +44,7 @@ def _train(results, data, epochs, tick):
         k=settings.k,
         smoothing=experiment.smoothing(),
         presample=settings.presample,
+        draws="multinomial",
         seed=settings.seed,
         on_step=recorder,
     )

@@ -69,7 +69,7 @@ class ImportanceSampling(Engine):
         importance="oracle",
         k=0.5,
         smoothing="adaptive",
-        draws="multinomial",
+        draws="systematic",
         reweighting="rescaled",
         seed=None,
         map=None,

@@ -21,10 +21,21 @@ class BiasedImportanceTraining(ImportanceTraining):
 class ConstantVarianceImportanceTraining(ImportanceTraining):
     """Batches only as large as the gradient needs to be as exact as with uniform ones: less work for the same result.
 
-    Importance is the history of gradient-norm bounds, drawn systematically, with a fifth of their mean as smoothing; weights are
-    unbiased. See `ImportanceTraining` for the arguments.
+    Importance is the history of gradient-norm bounds, with a fifth of their mean as smoothing; weights are unbiased. See
+    `ImportanceTraining` for the arguments.
     """
 
     def __init__(self, model, k=1.0, **settings):
-        parts = {"importance": "history", "smoothing": adaptive(0.2), "draws": "systematic", "batch_size_rule": "equal-variance"}
+        parts = {"importance": "history", "smoothing": adaptive(0.2), "batch_size_rule": "equal-variance"}
         super().__init__(model, k=k, **{**parts, **settings})
+
+
+class ConstantTimeImportanceTraining(ImportanceTraining):
+    """Batches of the size that uniform ones have, so that a step takes as long: a more exact gradient in the same time.
+
+    Importance is the history of gradient-norm bounds, with a fifth of their mean as smoothing; weights are unbiased. See
+    `ImportanceTraining` for the arguments.
+    """
+
+    def __init__(self, model, k=1.0, **settings):
+        super().__init__(model, k=k, **{"importance": "history", "smoothing": adaptive(0.2), **settings})

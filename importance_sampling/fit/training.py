@@ -80,7 +80,7 @@ class ImportanceTraining:
         k=0.5,
         smoothing="adaptive",
         presample=None,
-        draws="multinomial",
+        draws="systematic",
         pools=None,
         reweighting="rescaled",
         seed=None,

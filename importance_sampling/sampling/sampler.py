@@ -36,8 +36,9 @@ class ImportanceSampler(PoolSampler):
         presample (int, default None): B, the candidates of each draw, out of which the batch is chosen; above N it means the whole
             data set. None is 1,024, or three batches where these are more; 64 batches for "history" and "pcg", and three for an
             `Oracle`.
-        draws (default "multinomial"): the drawing rule: `"multinomial"`, as in the paper; `"systematic"`, the same expected counts
-            with less variance; `"without_replacement"`, each candidate at most once.
+        draws (default "systematic"): the drawing rule: `"systematic"`, the counts that are nearest to the expected ones, so that no
+            candidate is drawn twice unless that is expected; `"multinomial"`, the paper's, with the same expected counts and
+            more variance; `"without_replacement"`, each candidate at most once.
         pools (default None): `"random"`, `"permutation"` (walk random permutations: each sample is a candidate equally often),
             `"sequential"` (in the order of the data), or None: permutations for uniform importance, else random.
         reweighting (default "rescaled"): `"rescaled"` keeps the scale of the loss for every k; `"literal"` is the paper's
@@ -74,7 +75,7 @@ class ImportanceSampler(PoolSampler):
         k=0.5,
         smoothing="adaptive",
         presample=None,
-        draws="multinomial",
+        draws="systematic",
         pools=None,
         reweighting="rescaled",
         seed=None,

@@ -40,7 +40,7 @@ class Settings:
         k=0.5,
         smoothing="adaptive",
         presample=None,
-        draws="multinomial",
+        draws="systematic",
         pools=None,
         reweighting="rescaled",
         batch_size_rule="fixed",
