@@ -1,0 +1,64 @@
+"""The table and the picture of `benchmarks.time_to_result`, from its results files."""
+
+import numpy as np
+
+from benchmarks.methods import METHODS
+from benchmarks.problems import PROBLEMS
+from benchmarks.time_to_result import result
+
+
+def runs_of(chosen, problem):
+    """The records of a problem: for each method that was run for every seed that uniform was, a list in the order of the seeds."""
+    seeds = [seed for seed in chosen.seeds if result(chosen.results, problem, "uniform", seed)]
+    found = {method: [result(chosen.results, problem, method, seed) for seed in seeds] for method in METHODS}
+    return {method: runs for method, runs in found.items() if runs and all(runs)}
+
+
+def spread(values):
+    """Mean, and standard error where there are several."""
+    values = np.asarray(values)
+    return values.mean(), values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+
+
+def reaches(runs, uniform):
+    """Whether error and loss end no higher than uniform sampling's, on average over the seeds."""
+    return all(np.mean([run[what] for run in runs]) <= np.mean([run[what] for run in uniform]) for what in ("error", "loss"))
+
+
+def table(chosen):
+    """Markdown: of each problem a table with a row for each method."""
+    parts = []
+    for problem in chosen.problems:
+        runs = runs_of(chosen, problem)
+        if not runs:
+            continue
+        uniform = runs["uniform"]
+        settings = f"{uniform[0]['steps']} updates of {uniform[0]['batch_size']}, {len(uniform)} seeds"
+        parts += [f"**{PROBLEMS[problem].title}** ({settings})\n"]
+        parts += [f"| training | samples | seconds | {PROBLEMS[problem].error_name} | test loss | as good as uniform |"]
+        parts += ["|---|---|---|---|---|---|"]
+        parts += [_row(method, found, uniform) for method, found in runs.items()]
+        parts += [""]
+    return "\n".join(parts)
+
+
+def _row(method, runs, uniform):
+    ratio = lambda what: np.array([run[what] / other[what] for run, other in zip(runs, uniform)])  # noqa: E731
+    seconds = ratio("seconds")
+    low, middle, high = np.percentile(seconds, [25, 50, 75])
+    quartiles = f" ({low:.2f} to {high:.2f})" if len(seconds) > 1 and method != "uniform" else ""
+    plain = f" = {np.median([run['seconds'] for run in uniform]):.0f} s" if method == "uniform" else ""
+    cells = [
+        METHODS[method].title,
+        f"{np.median(ratio('samples')):.2f}",
+        f"{middle:.2f}{plain}{quartiles}",
+        _plus_minus([run["error"] for run in runs], 2),
+        _plus_minus([run["loss"] for run in runs], 4),
+        "" if method == "uniform" else "yes" if reaches(runs, uniform) else "no",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _plus_minus(values, digits):
+    mean, error = spread(values)
+    return f"{mean:.{digits}f}" + ("" if np.isnan(error) else f" ± {error:.{digits}f}")
