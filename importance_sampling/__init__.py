@@ -32,11 +32,12 @@ from importance_sampling.importance.uniform import Uniform
 from importance_sampling.registry import register, registered
 from importance_sampling.sampling.batch_size import BatchSizeRule, EqualVariance, Fixed, StepInfo, Warmup
 from importance_sampling.sampling.drawing import Drawing
+from importance_sampling.sampling.measured import measured
 from importance_sampling.sampling.measures import counterfactual_ratio, effective_sample_size, variance_ratio
 from importance_sampling.sampling.pools import Pools
 from importance_sampling.sampling.reweighting import Reweighting
 from importance_sampling.sampling.sampler import ImportanceSampler
-from importance_sampling.sampling.smoothing import Smoothing, adaptive, additive, measured, power
+from importance_sampling.sampling.smoothing import Smoothing, adaptive, additive, power
 from importance_sampling.types import Draw, Pool
 from importance_sampling.version import __version__
 

@@ -19,6 +19,8 @@ class Importance(Part, ABC):
         needs_labels (bool, default False): whether it cannot do without them.
         pool_batches (int or None, default None): how many batches the candidates are where `presample` is None: many where scores
             cost nothing, few where they are dear; None is 1,024 samples, or three batches.
+        draws_ahead (int, default 1): how many batches may be drawn from one pool of arrays at once, by scores that are then up to
+            so many steps old; never more than an eighth of the pool.
 
     Example:
         >>> import numpy as np
@@ -45,6 +47,7 @@ class Importance(Part, ABC):
     uses_labels = False
     needs_labels = False
     pool_batches = None
+    draws_ahead = 1
 
     def bind(self, model):
         """Told of the model that is trained, before `build`. By default it is not needed.

@@ -36,6 +36,7 @@ class PerClassGaussian(Importance):
     uses_labels = True
     needs_labels = True
     pool_batches = 64
+    draws_ahead = 8
 
     def __init__(self, decay=0.95, quantity="loss"):
         if not 0 <= decay <= 1:

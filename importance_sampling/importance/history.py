@@ -137,9 +137,9 @@ def checked(indices, size, grows):
     indices = np.asarray(indices, np.int64)
     if indices.ndim != 1:
         raise ValueError(f"`indices` must have one dimension. Received: indices.shape={indices.shape}")
-    limit = _LARGEST if grows else size
-    if len(indices) and not (indices.min() >= 0 and indices.max() < limit):
+    limit, largest = _LARGEST if grows else size, int(indices.max(initial=-1))
+    if len(indices) and not (indices.min() >= 0 and largest < limit):
         outside = indices[(indices < 0) | (indices >= limit)][0]
         raise IndexError(f"`indices` must be in [0, {limit}). Received: {outside}")
-    missing = int(indices.max(initial=-1)) + 1 - size
+    missing = largest + 1 - size
     return indices, size + max(missing, size) if missing > 0 else size  # at least doubled, so that growing costs little

@@ -44,6 +44,7 @@ class HistoryImportance(Importance):
     uses_indices = True
     uses_labels = True
     pool_batches = 64
+    draws_ahead = 8
 
     def __init__(self, quantity="gnorm", factor=0.5, pressure=None):
         if quantity not in ("gnorm", "loss"):
@@ -68,7 +69,7 @@ class HistoryImportance(Importance):
         scores = self._means[indices]  # (B,)
         unseen = np.isnan(scores)
         if unseen.any():
-            scores[unseen] = self._expected(unseen, pool.labels)
+            scores[unseen] = self._expected(None if pool.labels is None else pool.labels[unseen])
         return scores if self.pressure is None else _by_order(scores, self.pressure)
 
     def update(self, indices, labels, values):
@@ -107,15 +108,15 @@ class HistoryImportance(Importance):
             raise ValueError(f"`state` must be of {len(self._means)} samples. Received: of {len(means)}")
         self._means, self._sums = means, np.array(state["sums"], np.float64)
 
-    def _expected(self, unseen, labels):
-        """What is expected of samples that were not seen: the mean of their class, or of all."""
+    def _expected(self, labels):
+        """What is expected of samples of these classes that were not seen: the mean of their class, or of all."""
         count, total = self._sums
         overall = total.sum() / count.sum() if count.any() else 1.0
         if labels is None:
             return overall
         self._sums = grown(self._sums, labels)
         count, total = self._sums
-        return np.divide(total, count, out=np.full(len(count), overall), where=count > 0)[labels[unseen]]
+        return np.divide(total, count, out=np.full(len(count), overall), where=count > 0)[labels]
 
     def _checked(self, indices):
         indices, size = checked(indices, len(self._means), self._grows)

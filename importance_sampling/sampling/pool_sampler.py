@@ -5,7 +5,6 @@ It joins the parts of the settings, and owns the random generator. Where the poo
 """
 
 import copy
-import functools
 import math
 import warnings
 
@@ -13,9 +12,11 @@ import numpy as np
 
 from importance_sampling.registry import described
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
+from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
 from importance_sampling.sampling.measures import RunningRatio
-from importance_sampling.types import Draw, State
+from importance_sampling.types import State
 
+_AT_ONCE = 8  # no more than this part of a pool is drawn at once: scores are to be those of the last few steps
 _UNIFORM = "Importance scores must be finite; this draw, and any like it, is uniform."
 
 
@@ -79,34 +80,41 @@ class PoolSampler:
         Warns:
             RuntimeWarning: once, when a score is not finite: that draw is uniform; once, when a score or a loss is negative.
         """
+        drawn = self._drawn(pool, batch_size, 1)
+        self._steps += 1
+        return drawn.next()
+
+    def _drawn(self, pool, batch_size, batches):
+        """Draws as many batches of one pool as are wanted, fewer where that would be much of it: `Drawn`."""
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
         size = len(pool.indices)
         b = min(batch_size, size)
-        scores, smoothed = np.full(size, np.nan), None
+        scores = smoothed = None
         if self.importance.quantity is not None and (b < size or not self._fixed):
             scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
             if scores.shape != (size,):
                 raise ValueError(f"`importance.score` must return shape ({size},). Received: {scores.shape}")
             smoothed = self._smoothed(scores)
         if not self._fixed:
-            b = self._batch_size(StepInfo(self._steps, b, size, smoothed, self._ratio.value))
+            b = self._batch_size(batch_size, size, smoothed)
+        if scores is None:
+            scores = np.full(size, np.nan)
         if b == size:
             chosen, expected, weights = np.arange(size), np.ones(size), np.ones(size, np.float32)
         elif smoothed is None:
             chosen = self.rng.choice(size, b, replace=False, shuffle=False)
             expected, weights = np.full(size, b / size), np.ones(b, np.float32)
         else:
-            chosen, expected = self.drawing.draw(smoothed, b, self.rng)  # (b,), (B,)
-            self._check_drawn(chosen, expected, b, size)
+            batches = max(1, min(batches, size // (_AT_ONCE * b)))
+            chosen, expected = self.drawing.draw(smoothed, batches * b, self.rng)  # (m b,), (B,)
+            check_drawn(self.drawing, chosen, expected, batches * b, size)
             weights = np.asarray(self.reweighting.weights(expected, chosen, self.k), np.float32)
-            if weights.shape != (b,) or not (weights.min() >= 0 and np.isfinite(weights.max())):
-                rule = f"`reweighting` must return {b} finite numbers >= 0"
-                raise ValueError(f"{rule}. Received: {weights} from {described(self.reweighting)}")
-        self._steps += 1
-        labels = None if pool.labels is None else pool.labels[chosen]
-        of_chosen = pool.indices[chosen], labels, expected[chosen], weights, scores[chosen]
-        return Draw(*of_chosen, size, functools.partial(pool.read, chosen), pool.indices, scores, expected)
+            check_weights(self.reweighting, weights, batches * b)
+            if batches > 1:
+                turns = self.rng.permutation(batches)  # else the first would have the lowest positions
+                chosen, weights, expected = dealt(chosen, batches)[turns], dealt(weights, batches)[turns], expected / batches
+        return Drawn(pool, scores, smoothed, expected, chosen.reshape(-1, b), weights.reshape(-1, b))
 
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.
@@ -193,13 +201,14 @@ class PoolSampler:
 
     def _smoothed(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
-        if not np.isfinite(scores).all():
+        lowest = scores.min()  # NaN where one is
+        if not (math.isfinite(lowest) and math.isfinite(scores.max())):
             self._warn("scores", f"{_UNIFORM} Received: {scores[~np.isfinite(scores)][0]} among {len(scores)} scores")
             return np.full(len(scores), 1 / len(scores))
-        if np.any(scores < 0):
+        if lowest < 0:
             self._warn_of_negative(scores)
         smoothed = self.smoothing(np.maximum(scores, 0))
-        if np.shape(smoothed) != scores.shape or np.any(smoothed < 0):
+        if np.shape(smoothed) != scores.shape or np.min(smoothed) < 0:
             received = f"shape {np.shape(smoothed)}" if np.shape(smoothed) != scores.shape else np.min(smoothed)
             raise ValueError(
                 f"`smoothing` must return {len(scores)} numbers >= 0. Received: {received} from {described(self.smoothing)}"
@@ -213,25 +222,11 @@ class PoolSampler:
         smoothed = smoothed / largest  # their sum cannot overflow
         return smoothed / smoothed.sum()
 
-    def _batch_size(self, info):
+    def _batch_size(self, batch_size, pool_size, smoothed):
         """What the rule says, rounded up so that the replicas can share it."""
+        info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, self._ratio.value)
         b = checked(self.batch_size_rule, self.batch_size_rule.batch_size(info), info.pool_size)
         return min(b + -b % self.replicas, info.pool_size - info.pool_size % self.replicas)
-
-    def _check_drawn(self, chosen, expected, b, size):
-        rule = None
-        if np.shape(chosen) != (b,):
-            rule, received = f"return {b} positions", f"shape {np.shape(chosen)}"
-        elif chosen.min() < 0 or chosen.max() >= size:
-            rule, received = f"return positions in [0, {size})", chosen.min() if chosen.min() < 0 else chosen.max()
-        elif np.shape(expected) != (size,):
-            rule, received = f"return {size} expected counts", f"shape {np.shape(expected)}"
-        elif not abs(expected.sum() - b) <= 1e-6 * b:
-            rule, received = f"return expected counts with a sum of {b}", expected.sum()
-        elif not expected[chosen].min() > 0:
-            rule, received = "expect what it chooses", f"an expected count of {expected[chosen].min()} for a chosen position"
-        if rule:
-            raise ValueError(f"`draws` must {rule}. Received: {received} from {described(self.drawing)}")
 
     def _warn_of_negative(self, values):
         quantity = self.importance.quantity

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from importance_sampling.registry import OfFunction, Part, Registry
-from importance_sampling.sampling.measures import counterfactual_moments
 from importance_sampling.types import State
 
 
@@ -61,7 +60,7 @@ class additive(Smoothing):
     """
 
     def __init__(self, c):
-        self.c = _non_negative("smoothing", c)
+        self.c = non_negative("smoothing", c)
 
     def __call__(self, scores):
         return scores + self.c
@@ -89,7 +88,7 @@ class power(Smoothing):
     """
 
     def __init__(self, a):
-        self.a = _non_negative("a", a)
+        self.a = non_negative("a", a)
 
     def __call__(self, scores):
         return scores**self.a
@@ -126,7 +125,7 @@ class adaptive(Smoothing):
     """
 
     def __init__(self, fraction=0.5, momentum=0.9):
-        self.fraction = _non_negative("fraction", fraction)
+        self.fraction = non_negative("fraction", fraction)
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}")
         self.momentum = float(momentum)
@@ -158,94 +157,12 @@ class adaptive(Smoothing):
         return f"adaptive({self.fraction}, momentum={self.momentum})"
 
 
-class measured(Smoothing):
-    """Adds that fraction of the mean score for which the gradient is estimated to vary least: `s + fraction * mean(s)`.
-
-    Every batch tells what each of the fractions would have made of the second moment of the gradient, see `counterfactual_ratio`.
-    The estimates are moving means over some hundred steps. Draws are uniform until 100 steps were measured, and go on to be where
-    no fraction beats that.
-
-    Args:
-        fractions (tuple of floats, default (0, 0.1, 0.2, 0.5, 1, 2, 5)): numbers >= 0, without unit, of the mean score of the pool.
-            Uniform sampling, an infinite fraction, is always among the choices.
-
-    Attributes:
-        fraction (float): the one in use; infinite is uniform.
-        ratios: `(n + 1,)` float64, the estimated variance ratio of each fraction in order, that of uniform sampling, 1, last; None
-            before 100 steps.
+def non_negative(name, value):
+    """The value as a float.
 
     Raises:
-        ValueError: there are no fractions, or one is negative or not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> smooth = measured()
-        >>> smooth(np.array([0.0, 3.0]))
-        array([1., 1.])
-        >>> smooth.fraction
-        inf
-
-    References:
-        arXiv:2501.13296 (the estimate); section 3.3.1 of arXiv:1706.00043 (additive smoothing).
+        ValueError: it is negative, not finite or no number.
     """
-
-    uses_gnorms = True
-    _LEAST, _MOMENTUM = 100, 0.995  # steps
-
-    def __init__(self, fractions=(0, 0.1, 0.2, 0.5, 1, 2, 5)):
-        fractions = tuple(fractions)
-        if not fractions:
-            raise ValueError(f"`fractions` must be numbers >= 0, at least one. Received: fractions={fractions!r}")
-        self._fractions = np.array([*sorted({_non_negative("fractions", fraction) for fraction in fractions}), math.inf])
-        self._steps, self._moments = 0, np.zeros(len(self._fractions))
-
-    @property
-    def ratios(self):
-        enough = self._steps >= self._LEAST and 0 < self._moments[-1] < math.inf
-        return self._moments / self._moments[-1] if enough else None
-
-    @property
-    def fraction(self):
-        ratios = self.ratios
-        return math.inf if ratios is None else float(self._fractions[np.argmin(ratios)])
-
-    def __call__(self, scores):
-        fraction = self.fraction
-        return np.ones_like(scores) if fraction == math.inf else scores + fraction * scores.mean()
-
-    def judge(self, draw, gnorms):
-        """Takes in one draw; one whose scores are not finite says nothing."""
-        scores = np.maximum(draw.pool_scores, 0)
-        mean = scores.mean()
-        if not 0 < mean < math.inf:
-            return
-        moments = counterfactual_moments(draw, gnorms, self._relative(np.maximum(draw.scores, 0) / mean))
-        self._moments = self._MOMENTUM * self._moments + (1 - self._MOMENTUM) * moments
-        self._steps += 1
-
-    def _relative(self, scores):
-        """`q'_i` of samples with these scores over the mean score of their pool, for each fraction: `(n + 1, b)`."""
-        finite = self._fractions[:-1, None]
-        return np.concatenate([(scores + finite) / (1 + finite), np.ones((1, len(scores)))])
-
-    def get_state(self) -> State:
-        return {"steps": self._steps, "moments": self._moments.copy()}
-
-    def set_state(self, state):
-        """Restores what `get_state` returned.
-
-        Raises:
-            ValueError: the state is of other fractions.
-        """
-        if len(state["moments"]) != len(self._fractions):
-            raise ValueError(f"`state` must be of {len(self._fractions) - 1} fractions. Received: of {len(state['moments']) - 1}")
-        self._steps, self._moments = int(state["steps"]), np.array(state["moments"], np.float64)
-
-    def __repr__(self):
-        return f"measured({tuple(self._fractions[:-1].tolist())})"
-
-
-def _non_negative(name, value):
     if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
         raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}")
     return float(value)
@@ -253,4 +170,3 @@ def _non_negative(name, value):
 
 SMOOTHINGS = Registry("smoothing", Smoothing, FunctionSmoothing, "of (B,) scores that returns (B,) numbers >= 0", additive)
 SMOOTHINGS.register("adaptive", adaptive)
-SMOOTHINGS.register("measured", measured)

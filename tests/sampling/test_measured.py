@@ -7,8 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from importance_sampling import ImportanceTraining, counterfactual_ratio
-from importance_sampling.sampling.smoothing import measured
+from importance_sampling import ImportanceTraining, counterfactual_ratio, measured
 from tests.sampling.test_equal_variance import NORMS, SCORES, B, N, run, sampler_by
 
 

@@ -1,0 +1,103 @@
+"""Batches that were drawn from one pool, and wait for their steps."""
+
+import functools
+
+import numpy as np
+
+from importance_sampling.registry import described
+from importance_sampling.types import Draw, Pool, State
+
+
+class Drawn:
+    """m batches of b samples each, drawn from one pool of B candidates at once.
+
+    Args:
+        pool (Pool): B candidates.
+        scores: `(B,)` float64 before smoothing.
+        smoothed: `(B,)` float64, or None.
+        expected: `(B,)` float64, how often each candidate was expected in one batch.
+        chosen: `(m, b)` ints, positions in the pool.
+        weights: `(m, b)` float32.
+    """
+
+    def __init__(self, pool, scores, smoothed, expected, chosen, weights):
+        self.pool, self.smoothed = pool, smoothed
+        self._scores, self._expected, self._chosen, self._weights = scores, expected, chosen, weights
+        self._given = 0
+
+    def __len__(self):
+        return len(self._chosen) - self._given
+
+    @property
+    def batch_size(self):
+        """b."""
+        return self._chosen.shape[1]
+
+    def next(self):
+        """The next `Draw`."""
+        chosen, weights = self._chosen[self._given], self._weights[self._given]
+        self._given += 1
+        pool = self.pool
+        labels = None if pool.labels is None else pool.labels[chosen]
+        of_chosen = pool.indices[chosen], labels, self._expected[chosen], weights, self._scores[chosen]
+        read = functools.partial(pool.read, chosen)
+        return Draw(*of_chosen, len(pool), read, pool.indices, self._scores, self._expected)
+
+    def get_state(self) -> State:
+        return {
+            "indices": self.pool.indices.copy(),
+            "scores": self._scores.copy(),
+            "smoothed": self.smoothed.copy(),
+            "expected": self._expected.copy(),
+            "chosen": self._chosen[self._given :].copy(),
+            "weights": self._weights[self._given :].copy(),
+        }
+
+    @classmethod
+    def of_state(cls, state, pool_of):
+        """What `get_state` was called of; `pool_of` maps indices to a `Pool`."""
+        floats = (np.array(state[name], np.float64) for name in ("scores", "smoothed", "expected"))
+        chosen, weights = np.array(state["chosen"], np.int64), np.array(state["weights"], np.float32)
+        return cls(pool_of(np.array(state["indices"], np.int64)), *floats, chosen, weights)
+
+
+def dealt(values, batches):
+    """`(m b,)` values dealt to m batches in turn, as cards are: `(m, b)`. What stands side by side comes into different batches."""
+    return values.reshape(-1, batches).T
+
+
+def nothing_drawn():
+    """No batch waits."""
+    empty = np.empty(0)
+    return Drawn(Pool(np.empty(0, np.int64), None, None), empty, empty, empty, np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
+
+
+def check_drawn(drawing, chosen, expected, b, size):
+    """Refuses what a drawing rule must not return.
+
+    Raises:
+        ValueError: see `Drawing.draw`.
+    """
+    rule = None
+    if np.shape(chosen) != (b,):
+        rule, received = f"return {b} positions", f"shape {np.shape(chosen)}"
+    elif chosen.min() < 0 or chosen.max() >= size:
+        rule, received = f"return positions in [0, {size})", chosen.min() if chosen.min() < 0 else chosen.max()
+    elif np.shape(expected) != (size,):
+        rule, received = f"return {size} expected counts", f"shape {np.shape(expected)}"
+    elif not abs(expected.sum() - b) <= 1e-6 * b:
+        rule, received = f"return expected counts with a sum of {b}", expected.sum()
+    elif not expected[chosen].min() > 0:
+        rule, received = "expect what it chooses", f"an expected count of {expected[chosen].min()} for a chosen position"
+    if rule:
+        raise ValueError(f"`draws` must {rule}. Received: {received} from {described(drawing)}")
+
+
+def check_weights(reweighting, weights, b):
+    """Refuses weights that are none.
+
+    Raises:
+        ValueError: they are not `(b,)` finite numbers >= 0.
+    """
+    if weights.shape != (b,) or not (weights.min() >= 0 and np.isfinite(weights.max())):
+        raise ValueError(f"`reweighting` must return {b} finite numbers >= 0. Received: {weights} from {described(reweighting)}")
