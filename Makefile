@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test proof lint wheel docs check oldest paper paper-runs paper-smoke notebooks bench clean
+.PHONY: help demo test proof lint wheel docs check oldest paper paper-runs paper-smoke notebooks bench bench-time clean
 
 help:
 	@echo "make demo    train uniform and approx side by side on MNIST (5 to 14 minutes on two cores)"
@@ -17,7 +17,8 @@ help:
 	@echo "make paper-runs   the runs behind them, as far as they are missing: some nights; goes on where it was stopped"
 	@echo "make paper-smoke  every experiment, method and figure of the paper for two steps"
 	@echo "make notebooks  run the notebooks and keep their outputs"
-	@echo "make bench   the cost of a step as a ratio to plain model.fit"
+	@echo "make bench   the cost of a step as a ratio to plain model.fit, of the start, and of many samples"
+	@echo "make bench-time   seconds and samples to the result of uniform sampling, with controls: some hours; goes on where it was stopped"
 
 .venv/ready: setup.cfg setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -86,7 +87,11 @@ notebooks: .venv/ready
 	$(BIN)/python -m examples.notebooks
 
 bench: .venv/ready
-	$(BIN)/python -m benchmarks.step_cost
+	$(BIN)/python -m benchmarks
+
+# seconds and samples to the result of uniform sampling; hours, and goes on where it was stopped
+bench-time: .venv/ready
+	$(BIN)/python -m benchmarks.time_to_result
 
 clean:
 	rm -rf .venv .venv-oldest build *.egg-info mnist_cnn.png

@@ -62,3 +62,31 @@ def _row(method, runs, uniform):
 def _plus_minus(values, digits):
     mean, error = spread(values)
     return f"{mean:.{digits}f}" + ("" if np.isnan(error) else f" ± {error:.{digits}f}")
+
+
+def picture(chosen, path):
+    """Test error against samples and against seconds, a row of axes for each problem: means over the seeds, and their range."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    problems = [problem for problem in chosen.problems if runs_of(chosen, problem)]
+    figure, axes = plt.subplots(len(problems), 2, figsize=(11, 3.6 * len(problems)), sharey="row", squeeze=False)
+    for (by_sample, by_second), problem in zip(axes, problems):
+        for (method, runs), colour in zip(runs_of(chosen, problem).items(), plt.cm.tab10.colors):
+            curves = np.array([run["curve"] for run in runs])  # (seeds, evaluations, 4)
+            mean, low, high = curves.mean(axis=0), curves[..., 2].min(axis=0), curves[..., 2].max(axis=0)
+            for axis, x in ((by_sample, mean[:, 0] / 1000), (by_second, mean[:, 1])):
+                axis.plot(x, mean[:, 2], label=METHODS[method].title, color=colour)
+                axis.plot(x[-1], mean[-1, 2], "o", color=colour)
+                axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        final = [run["error"] for runs in runs_of(chosen, problem).values() for run in runs]
+        by_sample.set(xlabel="thousand samples trained on", ylabel=PROBLEMS[problem].error_name, ylim=(0.8 * min(final), 3 * max(final)))
+        by_second.set(xlabel="seconds")
+        by_sample.set_title(PROBLEMS[problem].title.partition(";")[0], loc="left", fontsize=10)
+        for axis in (by_sample, by_second):
+            axis.grid(alpha=0.3)
+    axes[0, 0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)

@@ -22,6 +22,7 @@ from pathlib import Path
 from examples import options, quiet  # noqa: F401
 
 RESULTS = Path(__file__).parent / "results"
+PICTURE = Path("build/time_to_result.png")
 
 
 def result_file(results, problem, method, seed):
@@ -107,13 +108,15 @@ def arguments(argv):
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once; more disturb each other")
     parser.add_argument("--threads", type=int, help="of each training; all cores by default")
     parser.add_argument("--run", choices=list(METHODS), help=argparse.SUPPRESS)
+    parser.add_argument("--picture", type=Path, default=PICTURE, help="PNG file to draw errors against samples and seconds into")
     parser.add_argument("--report", action="store_true", help="table and picture of the results there are, without running")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     chosen = arguments(argv)
-    chosen.results.mkdir(parents=True, exist_ok=True)
+    for folder in (chosen.results, chosen.picture.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     if chosen.run:
         run(chosen.problems[0], chosen.run, chosen.seeds[0], chosen.results, chosen.threads)
         return
@@ -122,6 +125,9 @@ def main(argv=None):
     from benchmarks import time_report
 
     print(time_report.table(chosen))
+    if any(time_report.runs_of(chosen, problem) for problem in chosen.problems):
+        time_report.picture(chosen, chosen.picture)
+        print(f"Test error against samples and seconds: {chosen.picture}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 
 from importance_sampling.registry import OfFunction, Part, Registry, described
 
+_PATIENCE = 200  # steps with a ratio above 1, of which a few samples with a large gradient are reason enough, before it is said
 
 @dataclass(frozen=True, eq=False)
 class StepInfo:
@@ -23,7 +24,7 @@ class StepInfo:
         pool_size (int): B.
         scores: `(B,)` float64, the smoothed scores of the candidates with a sum of 1, or None where nothing was scored.
         variance_ratio (float or None): the second moment of the gradient by importance over that by uniform sampling, see
-            `variance_ratio`, of some hundred steps before; None as long as it was measured in fewer than 100.
+            `variance_ratio`, of some 100 steps before; None as long as it was measured in fewer than 100.
     """
 
     step: int
@@ -125,7 +126,7 @@ class EqualVariance(BatchSizeRule):
         ValueError: there are no fractions, or one is outside (0, 1).
 
     Warns:
-        RuntimeWarning: once, where the ratio is above 1: the importance does not pay.
+        RuntimeWarning: once, where the ratio is above 1 for 200 steps in a row: the importance does not pay.
 
     Example:
         >>> rule = EqualVariance()
@@ -139,7 +140,7 @@ class EqualVariance(BatchSizeRule):
         if not (len(fractions) and all(0 < fraction < 1 for fraction in fractions)):
             raise ValueError(f"`fractions` must be numbers in (0, 1), at least one. Received: fractions={fractions!r}")
         self.fractions = tuple(sorted(fractions))
-        self._warned = False
+        self._above = 0  # steps in a row with a ratio above 1
 
     def sizes(self, batch_size):
         return tuple(sorted({*(math.ceil(fraction * batch_size) for fraction in self.fractions), batch_size}))
@@ -148,8 +149,10 @@ class EqualVariance(BatchSizeRule):
         ratio = info.variance_ratio
         if ratio is None:
             return info.batch_size
-        if ratio > 1 and not self._warned:
-            self._warned = True
+        if self._above < _PATIENCE:
+            self._above = self._above + 1 if ratio > 1 else 0
+        if self._above == _PATIENCE:
+            self._above += 1  # said
             warnings.warn(
                 "The importance does not pay here: it makes the gradient noisier than uniform sampling does. The batch stays "
                 f"whole. Received: a variance ratio of {ratio:.3g} at step {info.step}",

@@ -13,7 +13,7 @@ class measured(Smoothing):
     """Adds that fraction of the mean score for which the gradient is estimated to vary least: `s + fraction * mean(s)`.
 
     Every batch tells what each of the fractions would have made of the second moment of the gradient, see `counterfactual_ratio`.
-    The estimates are moving means over some hundred steps. Draws are uniform until 100 steps were measured, and go on to be where
+    The estimates are moving means over some 100 steps. Draws are uniform until 100 steps were measured, and go on to be where
     no fraction beats that.
 
     Args:
@@ -41,7 +41,7 @@ class measured(Smoothing):
     """
 
     uses_gnorms = True
-    _LEAST, _MOMENTUM = 100, 0.995  # steps
+    _LEAST, _MOMENTUM = 100, 0.99  # steps
 
     def __init__(self, fractions=(0, 0.1, 0.2, 0.5, 1, 2, 5)):
         fractions = tuple(fractions)

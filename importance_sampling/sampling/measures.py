@@ -101,13 +101,13 @@ def second_moments(draw, gnorms):
 
 
 class RunningRatio:
-    """The variance ratio over the last some hundred steps: of moving means above and below the line.
+    """The variance ratio over the last 100 steps or so: of moving means above and below the line.
 
     Attributes:
         value (float or None): None before the hundredth step.
     """
 
-    _LEAST, _MOMENTUM = 100, 0.995  # steps
+    _LEAST, _MOMENTUM = 100, 0.99  # steps
 
     def __init__(self):
         self._steps, self._moments = 0, np.zeros(2)

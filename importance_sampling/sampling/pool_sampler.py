@@ -155,7 +155,7 @@ class PoolSampler:
 
     @property
     def variance_ratio(self):
-        """The variance ratio of the last some hundred steps, see `variance_ratio`: below 1 where the importance pays. A float, None
+        """The variance ratio of the last 100 steps or so, see `variance_ratio`: below 1 where the importance pays. A float, None
         before 100 steps in which there was a choice. Where no gradient-norm bounds are measured, losses stand for them."""
         return self._ratio.value
 

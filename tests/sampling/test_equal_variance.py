@@ -69,12 +69,14 @@ def test_batches_of_equal_variance_have_that_of_uniform_ones(draws):
 
 def test_what_makes_it_noisier_is_told_once_and_leaves_the_batch():
     sampler = sampler_by(1 / (NORMS + 0.1), batch_size_rule="equal-variance")
-    run(sampler, 100)
-    with pytest.warns(RuntimeWarning, match=r"The importance does not pay here: .* a variance ratio of .* at step 100"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(sampler, 299)
+    with pytest.warns(RuntimeWarning, match=r"The importance does not pay here: .* a variance ratio of .* at step 299"):
         run(sampler, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert all(len(draw) == B for draw in run(sampler, 20))
+        assert all(len(draw) == B for draw in run(sampler, 250))
 
 
 def test_the_sizes_are_a_few():

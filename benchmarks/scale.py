@@ -1,0 +1,95 @@
+"""Draw and update against the number of samples, and the memory that an importance keeps for each.
+
+    python -m benchmarks.scale
+
+Of batches of 128, without data to read: microseconds a step, medians over turns of 64 steps. Memory is what the process holds more
+once the sampler has drawn.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+
+from examples import quiet  # noqa: F401, I001
+import numpy as np
+
+from importance_sampling import ImportanceSampler
+
+SIZES = (10**5, 10**6, 10**7, 10**8)
+METHODS = ("uniform", "history")
+
+
+class Nothing:
+    """N samples without content."""
+
+    targets = ()
+
+    def __init__(self, size):
+        self._size = size
+
+    def __len__(self):
+        return self._size
+
+    def __getitem__(self, indices):
+        empty = np.zeros((len(indices), 1), np.float32)
+        return empty, empty, None
+
+
+def microseconds(sampler, turns=40, steps=64):
+    """Of a draw and an update: the median over turns."""
+    values = np.random.default_rng(0).random(128)
+    found = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        for _ in range(steps):
+            draw = sampler.draw(128)
+            sampler.update(draw, values, values)
+        found.append((time.perf_counter() - start) / steps)
+    return 1e6 * float(np.median(found[turns // 8 :]))
+
+
+def one(method, size):
+    """Microseconds a step and bytes a sample, in this process."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sampler = ImportanceSampler(Nothing(size), method, seed=0, classes=0)
+    found = microseconds(sampler)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return found, 1024 * kilobytes / size
+
+
+def measured(methods=METHODS, sizes=SIZES):
+    """Rows: dictionaries of `method`, `size`, `microseconds` and `bytes` a sample; each of a process of its own."""
+    rows = []
+    for method in methods:
+        for size in sizes:
+            command = [sys.executable, "-m", "benchmarks.scale", "--one", method, str(size)]
+            printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            rows.append({"method": method, "size": size, "microseconds": float(printed[-2]), "bytes": float(printed[-1])})
+    return rows
+
+
+def table(rows):
+    """Markdown."""
+    lines = ["**Draw and update, batches of 128**", "", "| method | samples | microseconds a step | bytes a sample |", "|---|---|---|---|"]
+    for row in rows:
+        held = f"{row['bytes']:.0f}" if row["size"] >= 10**7 else ""  # below, the process itself is more
+        lines.append(f"| `{row['method']}` | {row['size']:,} | {row['microseconds']:.0f} | {held} |")
+    return "\n".join([*lines, ""])
+
+
+def run():
+    rows = measured()
+    print(table(rows), flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    asked = parser.parse_args().one
+    if asked:
+        print(*one(asked[0], int(asked[1])))
+    else:
+        run()
