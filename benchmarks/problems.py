@@ -65,9 +65,9 @@ def missed_precision(y, predictions):
     return 100 * (1 - precision[found].mean())
 
 
-def nines(kept=300):
+def nines(kept=300, digits=datasets.mnist):
     """MNIST: is it a 9? Only 300 of the nines are kept in training; the test set is whole."""
-    (x, y), (x_test, y_test) = datasets.mnist()
+    (x, y), (x_test, y_test) = digits()
     dropped = np.flatnonzero(y == 9)[kept:]
     x, y = np.delete(x, dropped, axis=0), np.delete(y, dropped)
     return (x, (y == 9).astype(np.int64)), (x_test, (y_test == 9).astype(np.int64))

@@ -4,45 +4,35 @@ import time
 
 import keras
 
-from benchmarks.methods import METHODS
-from benchmarks.problems import PROBLEMS
-
 EVALUATIONS = 12  # over a training, the last one at its end
 
 
-def train(problem, method, seed, fraction=None, tick=lambda done, steps: None):
+def train(problem, method, seed, fraction=None, evaluations=EVALUATIONS, tick=lambda done, steps: None):
     """Trains once.
 
     Args:
-        problem, method: names.
-        fraction: the part of the samples that ours took, for the methods that wait for it.
+        problem (Problem), method (Method), seed (int): what is trained, and how.
+        fraction (float): the part of the samples that ours took, for the methods that wait for it.
+        evaluations (int): on the way, the last one at the end.
         tick: told of the updates done, and of all.
 
     Returns:
-        A dictionary: the settings; `samples` that were trained on, `seconds` of `fit` and `cpu_seconds` of the process without
-        evaluations; `error` in percent and `loss` on the test set at the end; `curve`, rows of samples, seconds, error and loss.
+        A dictionary: `seed`, `steps`, `batch_size`, `fraction`; `samples` trained on, `seconds` of `fit` and `cpu_seconds`
+        of the process without evaluations; `error` in percent and `loss` on the test set at the end; `curve`, rows of samples,
+        seconds, error and loss.
     """
-    problem_, method_ = PROBLEMS[problem], METHODS[method]
-    steps = round(method_.steps(fraction) * problem_.steps)
-    batch_size = round(method_.batch(fraction) * problem_.batch_size)
-    (x, y), test = problem_.load()
+    steps = round(method.steps(fraction) * problem.steps)
+    batch_size = round(method.batch(fraction) * problem.batch_size)
+    (x, y), test = problem.load()
     keras.utils.set_random_seed(seed)
-    model = problem_.compiled(steps)
-    problem_.evaluated(model, test)  # compiled before the clock starts
-    clock = Clock(steps, lambda: problem_.evaluated(model, test), batch_size, tick)
+    model = problem.compiled(steps)
+    problem.evaluated(model, test)  # compiled before the clock starts
+    clock = Clock(steps, lambda: problem.evaluated(model, test), batch_size, evaluations, tick)
     clock.start()
-    trainer = method_.trainer(model, steps, seed, clock.count)
+    trainer = method.trainer(model, steps, seed, clock.count)
     epochs = -(-steps * batch_size // len(x)) + 1  # more than enough; the clock stops it
     trainer.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=[clock])
-    return {
-        "problem": problem,
-        "method": method,
-        "seed": seed,
-        "steps": steps,
-        "batch_size": batch_size,
-        "fraction": fraction,
-        **clock.result,
-    }
+    return {"seed": seed, "steps": steps, "batch_size": batch_size, "fraction": fraction, **clock.result}
 
 
 class Clock(keras.callbacks.Callback):
@@ -52,10 +42,10 @@ class Clock(keras.callbacks.Callback):
         result: dictionary, complete once the last update was made.
     """
 
-    def __init__(self, steps, evaluate, batch_size, tick=lambda done, steps: None):
+    def __init__(self, steps, evaluate, batch_size, evaluations=EVALUATIONS, tick=lambda done, steps: None):
         super().__init__()
         self._steps, self._evaluate, self._batch_size, self._tick = steps, evaluate, batch_size, tick
-        self._at = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)}
+        self._at = {round(steps * (i + 1) / evaluations) for i in range(evaluations)}
         self._done = self.samples = 0
         self._paused = self._cpu_paused = 0.0
         self.result = {"curve": []}

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 
-from examples import quiet  # noqa: F401, I001
 import numpy as np
 
 from importance_sampling import ImportanceSampler
@@ -72,7 +71,8 @@ def measured(methods=METHODS, sizes=SIZES):
 
 def table(rows):
     """Markdown."""
-    lines = ["**Draw and update, batches of 128**", "", "| method | samples | microseconds a step | bytes a sample |", "|---|---|---|---|"]
+    lines = ["**Draw and update, batches of 128**", ""]
+    lines += ["| method | samples | microseconds a step | bytes a sample |", "|---|---|---|---|"]
     for row in rows:
         held = f"{row['bytes']:.0f}" if row["size"] >= 10**7 else ""  # below, the process itself is more
         lines.append(f"| `{row['method']}` | {row['size']:,} | {row['microseconds']:.0f} | {held} |")

@@ -16,7 +16,8 @@ from examples import quiet
 import time, keras, numpy as np
 from importance_sampling import ImportanceTraining
 x, y = np.random.default_rng(0).normal(size=(4096, 20)).astype("float32"), np.arange(4096) % 10
-model = keras.Sequential([keras.Input((20,)), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10, activation="softmax")])
+layers = [keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10, activation="softmax")]
+model = keras.Sequential([keras.Input((20,)), *layers])
 model.compile("adam", "sparse_categorical_crossentropy")
 model.predict(x[:1], verbose=0)
 start = time.perf_counter()

@@ -12,12 +12,11 @@ import argparse
 import time
 from dataclasses import dataclass, field
 
-from examples import options, quiet  # noqa: F401, I001
 import keras
 import numpy as np
 import tensorflow as tf
 
-from examples import datasets
+from examples import datasets, options
 from examples.paper import data as paper_data
 from examples.paper import networks
 from importance_sampling import ImportanceTraining

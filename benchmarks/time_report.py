@@ -25,30 +25,41 @@ def reaches(runs, uniform):
     return all(np.mean([run[what] for run in runs]) <= np.mean([run[what] for run in uniform]) for what in ("error", "loss"))
 
 
+def found(chosen):
+    """Pairs of each `Problem` that has results, and its runs."""
+    pairs = [(PROBLEMS[problem], runs_of(chosen, problem)) for problem in chosen.problems]
+    return [(problem, runs) for problem, runs in pairs if runs]
+
+
+def headings(problem):
+    """Of the columns of `cells`."""
+    return ["training", "samples", "seconds", problem.error_name, "test loss", "as good as uniform"]
+
+
 def table(chosen):
     """Markdown: of each problem a table with a row for each method."""
     parts = []
-    for problem in chosen.problems:
-        runs = runs_of(chosen, problem)
-        if not runs:
-            continue
+    for problem, runs in found(chosen):
         uniform = runs["uniform"]
-        settings = f"{uniform[0]['steps']} updates of {uniform[0]['batch_size']}, {len(uniform)} seeds"
-        parts += [f"**{PROBLEMS[problem].title}** ({settings})\n"]
-        parts += [f"| training | samples | seconds | {PROBLEMS[problem].error_name} | test loss | as good as uniform |"]
-        parts += ["|---|---|---|---|---|---|"]
-        parts += [_row(method, found, uniform) for method, found in runs.items()]
+        parts += [f"**{problem.title}** ({uniform[0]['steps']} updates of {uniform[0]['batch_size']}, {len(uniform)} seeds)", ""]
+        parts += [_row(headings(problem)), "|---" * len(headings(problem)) + "|"]
+        parts += [_row(cells(method, of_method, uniform)) for method, of_method in runs.items()]
         parts += [""]
     return "\n".join(parts)
 
 
-def _row(method, runs, uniform):
+def _row(texts):
+    return "| " + " | ".join(texts) + " |"
+
+
+def cells(method, runs, uniform):
+    """A row of the table: samples and seconds as a part of those of uniform sampling, with the quartiles over the seeds."""
     ratio = lambda what: np.array([run[what] / other[what] for run, other in zip(runs, uniform)])  # noqa: E731
     seconds = ratio("seconds")
     low, middle, high = np.percentile(seconds, [25, 50, 75])
     quartiles = f" ({low:.2f} to {high:.2f})" if len(seconds) > 1 and method != "uniform" else ""
     plain = f" = {np.median([run['seconds'] for run in uniform]):.0f} s" if method == "uniform" else ""
-    cells = [
+    return [
         METHODS[method].title,
         f"{np.median(ratio('samples')):.2f}",
         f"{middle:.2f}{plain}{quartiles}",
@@ -56,7 +67,6 @@ def _row(method, runs, uniform):
         _plus_minus([run["loss"] for run in runs], 4),
         "" if method == "uniform" else "yes" if reaches(runs, uniform) else "no",
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 def _plus_minus(values, digits):
@@ -64,28 +74,34 @@ def _plus_minus(values, digits):
     return f"{mean:.{digits}f}" + ("" if np.isnan(error) else f" ± {error:.{digits}f}")
 
 
-def picture(chosen, path):
-    """Test error against samples and against seconds, a row of axes for each problem: means over the seeds, and their range."""
+def picture(found, path):
+    """Test error against samples and against seconds, a row of axes for each problem: means over the seeds, and their range.
+
+    Args:
+        found: pairs of a `Problem` and its runs, `{method: [record of each seed]}`.
+        path: PNG file.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    problems = [problem for problem in chosen.problems if runs_of(chosen, problem)]
-    figure, axes = plt.subplots(len(problems), 2, figsize=(11, 3.6 * len(problems)), sharey="row", squeeze=False)
-    for (by_sample, by_second), problem in zip(axes, problems):
-        for (method, runs), colour in zip(runs_of(chosen, problem).items(), plt.cm.tab10.colors):
-            curves = np.array([run["curve"] for run in runs])  # (seeds, evaluations, 4)
+    figure, axes = plt.subplots(len(found), 2, figsize=(11, 3.8 * len(found)), sharey="row", squeeze=False)
+    for (by_sample, by_second), (problem, runs) in zip(axes, found):
+        for (method, of_method), colour in zip(runs.items(), plt.cm.tab10.colors):
+            curves = np.array([run["curve"] for run in of_method])  # (seeds, evaluations, 4)
             mean, low, high = curves.mean(axis=0), curves[..., 2].min(axis=0), curves[..., 2].max(axis=0)
             for axis, x in ((by_sample, mean[:, 0] / 1000), (by_second, mean[:, 1])):
-                axis.plot(x, mean[:, 2], label=METHODS[method].title, color=colour)
+                axis.plot(x, mean[:, 2], label=METHODS[method].title, color=colour, linewidth=2)
                 axis.plot(x[-1], mean[-1, 2], "o", color=colour)
                 axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        final = [run["error"] for runs in runs_of(chosen, problem).values() for run in runs]
-        by_sample.set(xlabel="thousand samples trained on", ylabel=PROBLEMS[problem].error_name, ylim=(0.8 * min(final), 3 * max(final)))
-        by_second.set(xlabel="seconds")
-        by_sample.set_title(PROBLEMS[problem].title.partition(";")[0], loc="left", fontsize=10)
+        last = [run["error"] for of_method in runs.values() for run in of_method]
+        by_sample.set(xlabel="thousand samples trained on", ylabel=problem.error_name, ylim=(0.7 * min(last), 2.5 * max(last)))
+        by_second.set(xlabel="seconds of training")
+        by_sample.set_title(problem.title.partition(";")[0], loc="left", fontsize=10)
         for axis in (by_sample, by_second):
+            axis.axhline(np.mean([run["error"] for run in runs["uniform"]]), color="gray", linewidth=0.8, linestyle=":")
+            axis.set_xlim(left=0)
             axis.grid(alpha=0.3)
     axes[0, 0].legend(fontsize=8)
     figure.tight_layout()

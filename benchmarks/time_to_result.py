@@ -4,8 +4,8 @@
     python -m benchmarks.time_to_result --problems rare --seeds 0
     python -m benchmarks.time_to_result --report                 # of the results there are
 
-Every training is a process of its own, and writes one file when it is done; what has a file is not run again. Those of a problem and
-seed follow one another, and ratios are taken within them.
+Every training is a process of its own, and writes one file when it is done; what has a file is not run again. Those of a problem
+and seed follow one another, and ratios are taken within them.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from examples import options, quiet  # noqa: F401
+from examples import options
 
 RESULTS = Path(__file__).parent / "results"
 PICTURE = Path("build/time_to_result.png")
@@ -60,14 +60,21 @@ def run(problem, method, seed, results, threads):
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-    from benchmarks import runs
+    from benchmarks.methods import METHODS
+    from benchmarks.problems import PROBLEMS
+    from benchmarks.runs import train
 
-    found = runs.train(problem, method, seed, fraction(results, problem, seed))
-    path = result_file(results, problem, method, seed)
+    found = train(PROBLEMS[problem], METHODS[method], seed, fraction(results, problem, seed))
+    found = {"problem": problem, "method": method, **found, **machine(threads)}
+    write(found, results)
+
+
+def write(found, results):
+    """Keeps the record of a run, whole or not at all."""
+    path = result_file(results, found["problem"], found["method"], found["seed"])
     written = path.with_suffix(".part")
-    written.write_text(json.dumps({**found, **machine(threads)}, indent=1) + "\n")
+    written.write_text(json.dumps(found, indent=1) + "\n")
     written.replace(path)
-    return found
 
 
 def run_all(chosen):
@@ -125,8 +132,9 @@ def main(argv=None):
     from benchmarks import time_report
 
     print(time_report.table(chosen))
-    if any(time_report.runs_of(chosen, problem) for problem in chosen.problems):
-        time_report.picture(chosen, chosen.picture)
+    found = time_report.found(chosen)
+    if found:
+        time_report.picture(found, chosen.picture)
         print(f"Test error against samples and seconds: {chosen.picture}")
 
 

@@ -14,6 +14,7 @@ from importance_sampling.registry import OfFunction, Part, Registry, described
 
 _PATIENCE = 200  # steps with a ratio above 1, of which a few samples with a large gradient are reason enough, before it is said
 
+
 @dataclass(frozen=True, eq=False)
 class StepInfo:
     """What a batch-size rule may go by.

@@ -68,8 +68,8 @@ def dealt(values, batches):
 
 def nothing_drawn():
     """No batch waits."""
-    empty = np.empty(0)
-    return Drawn(Pool(np.empty(0, np.int64), None, None), empty, empty, empty, np.empty((0, 0), np.int64), np.empty((0, 0), np.float32))
+    pool, none, empty = Pool(np.empty(0, np.int64), None, None), np.empty((0, 0)), np.empty(0)
+    return Drawn(pool, empty, empty, empty, none.astype(np.int64), none.astype(np.float32))
 
 
 def check_drawn(drawing, chosen, expected, b, size):

@@ -31,8 +31,8 @@ class Smoothing(Part, ABC):
         does not matter."""
 
     def judge(self, draw, gnorms):
-        """Told after each step in which there was a choice of its `Draw` and of the gradient-norm bounds that were measured, `(b,)`,
-        losses where no bounds are. By default they do not matter."""
+        """Told after each step in which there was a choice of its `Draw` and of the gradient-norm bounds that were measured,
+        `(b,)`, losses where no bounds are. By default they do not matter."""
 
 
 class FunctionSmoothing(OfFunction, Smoothing):

@@ -47,7 +47,7 @@ def test_every_training_gets_its_budget_and_writes_its_file(small, tmp_path, cap
     assert "| ours, k = 1 |" in table and "360 updates of 32, 1 seeds" in table
     assert f"| {fraction:.2f} |" in table
     path = tmp_path / "picture.png"
-    time_report.picture(chosen, path)
+    time_report.picture(time_report.found(chosen), path)
     assert path.read_bytes().startswith(b"\x89PNG")
     # what has a file is not run again, and no process is started
     arguments = ["--problems", "rare", "--seeds", "0", "--results", str(tmp_path), "--picture", str(tmp_path / "other.png")]
