@@ -1,7 +1,6 @@
 """Settings that have a name."""
 
 from importance_sampling.fit.training import ImportanceTraining
-from importance_sampling.sampling.smoothing import adaptive
 
 
 class ApproximateImportanceTraining(ImportanceTraining):
@@ -21,21 +20,21 @@ class BiasedImportanceTraining(ImportanceTraining):
 class ConstantVarianceImportanceTraining(ImportanceTraining):
     """Batches only as large as the gradient needs to be as exact as with uniform ones: less work for the same result.
 
-    Importance is the history of gradient-norm bounds, with a fifth of their mean as smoothing; weights are unbiased. See
+    Importance is the history of gradient-norm bounds, smoothed as measurement says; weights are unbiased. See
     `ImportanceTraining` for the arguments.
     """
 
     def __init__(self, model, k=1.0, **settings):
-        parts = {"importance": "history", "smoothing": adaptive(0.2), "batch_size_rule": "equal-variance"}
+        parts = {"importance": "history", "smoothing": "measured", "batch_size_rule": "equal-variance"}
         super().__init__(model, k=k, **{**parts, **settings})
 
 
 class ConstantTimeImportanceTraining(ImportanceTraining):
     """Batches of the size that uniform ones have, so that a step takes as long: a more exact gradient in the same time.
 
-    Importance is the history of gradient-norm bounds, with a fifth of their mean as smoothing; weights are unbiased. See
+    Importance is the history of gradient-norm bounds, smoothed as measurement says; weights are unbiased. See
     `ImportanceTraining` for the arguments.
     """
 
     def __init__(self, model, k=1.0, **settings):
-        super().__init__(model, k=k, **{"importance": "history", "smoothing": adaptive(0.2), **settings})
+        super().__init__(model, k=k, **{"importance": "history", "smoothing": "measured", **settings})

@@ -120,8 +120,8 @@ class EqualVariance(BatchSizeRule):
     the price of the bias.
 
     Args:
-        fractions (tuple of floats, default (0.25, 0.375, 0.5, 0.75)): in (0, 1), the sizes that a smaller batch may have, of b; the
-            smallest is the least.
+        fractions (tuple of floats, default the eighths from 0.25 to 0.875): in (0, 1), the sizes that a smaller batch may have, of
+            b; the smallest is the least.
 
     Raises:
         ValueError: there are no fractions, or one is outside (0, 1).
@@ -137,7 +137,7 @@ class EqualVariance(BatchSizeRule):
 
     uses_gnorms = True
 
-    def __init__(self, fractions=(0.25, 0.375, 0.5, 0.75)):
+    def __init__(self, fractions=(0.25, 0.375, 0.5, 0.625, 0.75, 0.875)):
         if not (len(fractions) and all(0 < fraction < 1 for fraction in fractions)):
             raise ValueError(f"`fractions` must be numbers in (0, 1), at least one. Received: fractions={fractions!r}")
         self.fractions = tuple(sorted(fractions))
