@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import step_cost
-from examples import callback, datasets, fit, mnist_cnn, own_loop
+from examples import callback, datasets, fit, mnist_cnn, own_loop, rare_class
 from examples.cache import cached, content_of
 from examples.paper import cli
 from importance_sampling import registered
@@ -39,6 +39,17 @@ def test_the_example_prints_a_table_draws_a_plot_and_keeps_the_runs(few, tmp_pat
         ("uniform", 3, 4, 1),
         ("pcg", 3, 4, 1),
     ]
+
+
+def test_the_rare_class_prints_a_table_and_draws_a_plot(few, tmp_path, capsys):
+    plot = tmp_path / "errors.png"
+    rare_class.main(["--steps", "16", "--seeds", "0", "--plot", str(plot)])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "uniform (plain" in printed and "ours" in printed and "control" in printed and "as good as" in printed
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        rare_class.main(["--steps", "0"])
+    assert "--steps must be >= 1. Received: 0" in capsys.readouterr().err
 
 
 def test_the_example_goes_on_with_digits_where_mnist_cannot_be_had(monkeypatch, capsys):
