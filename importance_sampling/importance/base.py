@@ -20,7 +20,7 @@ class Importance(Part, ABC):
         pool_batches (int or None, default None): how many batches the candidates are where `presample` is None: many where scores
             cost nothing, few where they are dear; None is 1,024 samples, or three batches.
         draws_ahead (int, default 1): how many batches may be drawn from one pool of arrays at once, by scores that are then up to
-            so many steps old; never more than an eighth of the pool.
+            so many steps old; never more than an eighth of the pool, and one by a drawing rule that is not `divisible`.
 
     Example:
         >>> import numpy as np

@@ -12,7 +12,14 @@ from importance_sampling.registry import OfFunction, Part, Registry
 
 
 class Drawing(Part, ABC):
-    """A drawing rule. A class of one's own must have `draw`."""
+    """A drawing rule. A class of one's own must have `draw`.
+
+    Attributes:
+        divisible (bool, default False): whether `m b` draws may be dealt to m batches: expected counts are in proportion to the number
+            that is drawn, however large.
+    """
+
+    divisible = False
 
     @abstractmethod
     def draw(self, scores, b, rng):
@@ -31,6 +38,10 @@ class Drawing(Part, ABC):
 
 class FunctionDrawing(OfFunction, Drawing):
     """A function of `(scores, b, rng)` that returns what `Drawing.draw` does."""
+
+    @property
+    def divisible(self):
+        return self._function in (multinomial, systematic)
 
     def draw(self, scores, b, rng):
         return self._function(scores, b, rng)

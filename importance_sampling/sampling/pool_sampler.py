@@ -106,7 +106,7 @@ class PoolSampler:
             chosen = self.rng.choice(size, b, replace=False, shuffle=False)
             expected, weights = np.full(size, b / size), np.ones(b, np.float32)
         else:
-            batches = max(1, min(batches, size // (_AT_ONCE * b)))
+            batches = max(1, min(batches, size // (_AT_ONCE * b))) if self.drawing.divisible else 1
             chosen, expected = self.drawing.draw(smoothed, batches * b, self.rng)  # (m b,), (B,)
             check_drawn(self.drawing, chosen, expected, batches * b, size)
             weights = np.asarray(self.reweighting.weights(expected, chosen, self.k), np.float32)
