@@ -104,11 +104,11 @@ def _same(fraction):
 
 
 METHODS = {
-    "uniform": Method("uniform (plain `model.fit`)", _plain, waits=False),
+    "uniform": Method("uniform, plain `fit`", _plain, waits=False),
     "ours": Method("ours, k = 1", _ours(1.0), waits=False),
     "ours_half": Method("ours, k = 0.5", _ours(0.5), waits=False),
-    "smaller": Method("control: uniform, smaller batches", _plain, batch=_same),
-    "shorter": Method("control: uniform, fewer updates, its own decay", _plain, steps=_same),
+    "smaller": Method("control: smaller batches", _plain, batch=_same),
+    "shorter": Method("control: fewer updates", _plain, steps=_same),
     "infobatch": Method("InfoBatch's rule", _infobatch, batch=_same),
     "hardest": Method("the hardest half", HardestHalf, batch=_same),
 }

@@ -33,7 +33,7 @@ def found(chosen):
 
 def headings(problem):
     """Of the columns of `cells`."""
-    return ["training", "samples", "seconds", problem.error_name, "test loss", "as good as uniform"]
+    return ["training", "samples", "seconds", problem.error_name, "test loss", "as good"]
 
 
 def table(chosen):

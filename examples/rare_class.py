@@ -47,7 +47,7 @@ def trained(problem, seeds, console):
             for method in CHOSEN:
                 task = progress.add_task(f"{METHODS[method].title}, seed {seed}", total=problem.steps)
                 tick = lambda done, steps, task=task: progress.update(task, completed=done, total=steps)  # noqa: E731
-                found[method].append(train(problem, METHODS[method], seed, fraction, evaluations=8, tick=tick))
+                found[method].append(train(problem, METHODS[method], seed, fraction, evaluations=6, tick=tick))
                 if method == "ours":
                     fraction = found["ours"][-1]["samples"] / found["uniform"][-1]["samples"]
     return found
@@ -55,12 +55,14 @@ def trained(problem, seeds, console):
 
 def table(problem, runs):
     """One row a training: what it took and what it reached, means over the seeds."""
-    title = f"{problem.title.partition(';')[0]}: {problem.steps} updates, {len(runs['uniform'])} seeds"
-    rows = Table(title=title, caption="samples and seconds as a part of those of uniform sampling")
-    for heading in time_report.headings(problem):
-        rows.add_column(heading, justify="left" if heading == "training" else "right")
+    title = f"{problem.title.partition(';')[0]}; {problem.steps} updates, {len(runs['uniform'])} seeds"
+    caption = f"samples, seconds: parts of those of uniform sampling; test error: {problem.error_name}"
+    rows = Table(title=title, caption=caption)
+    for heading in time_report.headings(problem)[:-1]:
+        heading = "test error" if heading == problem.error_name else heading
+        rows.add_column(heading, justify="left" if heading == "training" else "right", no_wrap=True)
     for method, found in runs.items():
-        rows.add_row(*time_report.cells(method, found, runs["uniform"]))
+        rows.add_row(*time_report.cells(method, found, runs["uniform"])[:-1])
     return rows
 
 

@@ -137,6 +137,7 @@ def test_nested_samples(blobs):
 def test_samples_without_targets():
     make, x, _ = KINDS["no targets"]
     model = make()
+    model.optimizer.learning_rate = 0.01  # with 0.1 and inputs that are doubled it diverges for some seeds, by any drawing rule
     start = model.test_on_batch(2 * x)
     training = ImportanceTraining(model, "oracle", presample=24, seed=0, map=lambda x, y: (2 * x, y))
     training.fit(x, batch_size=8, epochs=3, verbose=0)
