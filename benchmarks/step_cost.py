@@ -127,8 +127,8 @@ def table(title, rows):
 def add_arguments(parser):
     options.add_methods(parser, default=list(METHODS))
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=34, help="steps of a turn; the first two do not count")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=22, help="steps of a turn; the first two do not count")
 
 
 def run(chosen):

@@ -15,8 +15,8 @@ class Drawing(Part, ABC):
     """A drawing rule. A class of one's own must have `draw`.
 
     Attributes:
-        divisible (bool, default False): whether `m b` draws may be dealt to m batches: expected counts are in proportion to the number
-            that is drawn, however large.
+        divisible (bool, default False): whether `m b` draws may be dealt to m batches: expected counts grow as the number that is
+            drawn does.
     """
 
     divisible = False
