@@ -10,7 +10,7 @@ median is the figure, their quartiles tell the noise.
 
 import argparse
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -49,7 +49,7 @@ class Case:
     network: object
     batch_size: int = 128
     streamed: bool = False
-    methods: tuple = field(default=METHODS)
+    methods: tuple = METHODS
 
     def given(self, x, y):
         """What `fit` is given."""

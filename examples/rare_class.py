@@ -57,12 +57,12 @@ def table(problem, runs):
     """One row a training: what it took and what it reached, means over the seeds."""
     title = f"{problem.title.partition(';')[0]}; {problem.steps} updates, {len(runs['uniform'])} seeds"
     caption = f"samples, seconds: parts of those of uniform sampling; test error: {problem.error_name}"
-    rows = Table(title=title, caption=caption)
+    rows = Table(title=title, caption=caption, padding=0)
     for heading in time_report.headings(problem)[:-1]:
         heading = "test error" if heading == problem.error_name else heading
         rows.add_column(heading, justify="left" if heading == "training" else "right", no_wrap=True)
     for method, found in runs.items():
-        rows.add_row(*time_report.cells(method, found, runs["uniform"])[:-1])
+        rows.add_row(*(text.partition(" (")[0] for text in time_report.cells(method, found, runs["uniform"])[:-1]))
     return rows
 
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from importance_sampling.registry import described
-from importance_sampling.types import Draw, Pool, State
+from importance_sampling.types import Draw, State
 
 
 class Drawn:
@@ -64,12 +64,6 @@ class Drawn:
 def dealt(values, batches):
     """`(m b,)` values dealt to m batches in turn, as cards are: `(m, b)`. What stands side by side comes into different batches."""
     return values.reshape(-1, batches).T
-
-
-def nothing_drawn():
-    """No batch waits."""
-    pool, none, empty = Pool(np.empty(0, np.int64), None, None), np.empty((0, 0)), np.empty(0)
-    return Drawn(pool, empty, empty, empty, none.astype(np.int64), none.astype(np.float32))
 
 
 def check_drawn(drawing, chosen, expected, b, size):

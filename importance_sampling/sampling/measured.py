@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from importance_sampling.sampling.measures import counterfactual_moments
+from importance_sampling.sampling.measures import RunningMoments
 from importance_sampling.sampling.smoothing import SMOOTHINGS, Smoothing, non_negative
 from importance_sampling.types import State
 
@@ -41,19 +41,17 @@ class measured(Smoothing):
     """
 
     uses_gnorms = True
-    _LEAST, _MOMENTUM = 100, 0.99  # steps
 
     def __init__(self, fractions=(0, 0.1, 0.2, 0.5, 1, 2, 5)):
         fractions = tuple(fractions)
         if not fractions:
             raise ValueError(f"`fractions` must be numbers >= 0, at least one. Received: fractions={fractions!r}")
         self._fractions = np.array([*sorted({non_negative("fractions", fraction) for fraction in fractions}), math.inf])
-        self._steps, self._moments = 0, np.zeros(len(self._fractions))
+        self._moments = RunningMoments(len(self._fractions))
 
     @property
     def ratios(self):
-        enough = self._steps >= self._LEAST and 0 < self._moments[-1] < math.inf
-        return self._moments / self._moments[-1] if enough else None
+        return self._moments.ratios
 
     @property
     def fraction(self):
@@ -65,14 +63,10 @@ class measured(Smoothing):
         return np.ones_like(scores) if fraction == math.inf else scores + fraction * scores.mean()
 
     def judge(self, draw, gnorms):
-        """Takes in one draw; one whose scores are not finite says nothing."""
-        scores = np.maximum(draw.pool_scores, 0)
-        mean = scores.mean()
-        if not 0 < mean < math.inf:
-            return
-        moments = counterfactual_moments(draw, gnorms, self._relative(np.maximum(draw.scores, 0) / mean))
-        self._moments = self._MOMENTUM * self._moments + (1 - self._MOMENTUM) * moments
-        self._steps += 1
+        """Takes in one draw; one made by hand, or whose scores are not finite, says nothing."""
+        mean = 0.0 if draw.pool_scores is None else np.maximum(draw.pool_scores, 0).mean()
+        if 0 < mean < math.inf:
+            self._moments.observe(draw, gnorms, self._relative(np.maximum(draw.scores, 0) / mean))
 
     def _relative(self, scores):
         """`q'_i` of samples with these scores over the mean score of their pool, for each fraction: `(n + 1, b)`."""
@@ -80,17 +74,10 @@ class measured(Smoothing):
         return np.concatenate([(scores + finite) / (1 + finite), np.ones((1, len(scores)))])
 
     def get_state(self) -> State:
-        return {"steps": self._steps, "moments": self._moments.copy()}
+        return self._moments.get_state()
 
     def set_state(self, state):
-        """Restores what `get_state` returned.
-
-        Raises:
-            ValueError: the state is of other fractions.
-        """
-        if len(state["moments"]) != len(self._fractions):
-            raise ValueError(f"`state` must be of {len(self._fractions) - 1} fractions. Received: of {len(state['moments']) - 1}")
-        self._steps, self._moments = int(state["steps"]), np.array(state["moments"], np.float64)
+        self._moments.set_state(state)
 
     def __repr__(self):
         return f"measured({tuple(self._fractions[:-1].tolist())})"

@@ -52,8 +52,7 @@ def variance_ratio(draw, gnorms):
         >>> variance_ratio(draw, np.array([1.0, 3.0])).round(3)
         np.float64(1.0)
     """
-    moments = second_moments(draw, gnorms)
-    return moments[0] / moments[1] if moments[1] > 0 else np.float64(np.nan)
+    return counterfactual_ratio(draw, gnorms, draw.relative)
 
 
 def counterfactual_ratio(draw, gnorms, relative):
@@ -80,50 +79,56 @@ def counterfactual_ratio(draw, gnorms, relative):
         >>> counterfactual_ratio(draw, np.array([1.0, 3.0]), np.array([0.5, 1.5])).round(3)
         np.float64(0.8)
     """
-    moments = counterfactual_moments(draw, gnorms, np.stack([np.asarray(relative, np.float64), np.ones(len(draw))]))
+    moments = second_moments(draw, gnorms, or_uniform(relative))
     return moments[0] / moments[1] if moments[1] > 0 else np.float64(np.nan)
 
 
-def counterfactual_moments(draw, gnorms, relative):
-    """The mean of `g^2 / (q q')` for several distributions `(n, b)` of the drawn samples: `(n,)`; 0 where nothing is finite."""
+def or_uniform(relative):
+    """One distribution `(b,)` and, below it, the uniform one: `(2, b)`."""
+    return np.stack([relative, np.ones(len(relative))])
+
+
+def second_moments(draw, gnorms, relative):
+    """The mean of `g^2 / (q q')` for distributions q', `(n, b)`, of the drawn samples: `(n,)`; 0 where nothing is finite."""
     g, q = np.asarray(gnorms, np.float64), draw.relative
     known = np.isfinite(g) & (g > 0)  # a sample without gradient costs nothing, however rarely it is drawn
     with np.errstate(divide="ignore"):
         return np.sum(g[known] ** 2 / (q[known] * relative[:, known]), axis=1) / max(np.isfinite(g).sum(), 1)
 
 
-def second_moments(draw, gnorms):
-    """The mean of `(g/q)^2`, by the draw's distribution, and of `g^2/q`, by a uniform one: `(2,)`; 0 where nothing is finite."""
-    g, q = np.asarray(gnorms, np.float64), draw.relative
-    known = np.isfinite(g)
-    g, q = g[known], q[known]
-    return np.array([np.sum((g / q) ** 2), np.sum(g**2 / q)]) / max(len(g), 1)
+class RunningMoments:
+    """Second moments of the gradient by several distributions over those by uniform sampling, in the last 100 steps or so.
 
-
-class RunningRatio:
-    """The variance ratio over the last 100 steps or so: of moving means above and below the line.
-
-    Attributes:
-        value (float or None): None before the hundredth step.
+    Args:
+        count (int): of distributions, the last of which is the uniform one.
     """
 
     _LEAST, _MOMENTUM = 100, 0.99  # steps
 
-    def __init__(self):
-        self._steps, self._moments = 0, np.zeros(2)
+    def __init__(self, count):
+        self._steps, self._moments = 0, np.zeros(count)
 
     @property
-    def value(self):
-        enough = self._steps >= self._LEAST and self._moments[1] > 0
-        return float(self._moments[0] / self._moments[1]) if enough else None
+    def ratios(self):
+        """`(count,)` float64, of moving means above and below the line; None before the hundredth step."""
+        enough = self._steps >= self._LEAST and 0 < self._moments[-1] < np.inf
+        return self._moments / self._moments[-1] if enough else None
 
-    def observe(self, draw, gnorms):
-        """Takes in one draw, in whose pool there was a choice, and what was measured of its samples, `(b,)`."""
-        self._moments = self._MOMENTUM * self._moments + (1 - self._MOMENTUM) * second_moments(draw, gnorms)
+    def observe(self, draw, gnorms, relative):
+        """Takes in one draw, in whose pool there was a choice, and what was measured of its samples; see `second_moments`."""
+        self._moments = self._MOMENTUM * self._moments + (1 - self._MOMENTUM) * second_moments(draw, gnorms, relative)
         self._steps += 1
 
     def get_state(self) -> State:
         return {"steps": self._steps, "moments": self._moments.copy()}
 
     def set_state(self, state):
-        self._steps, self._moments = int(state["steps"]), np.array(state["moments"], np.float64)
+        """Restores what `get_state` returned.
+
+        Raises:
+            ValueError: the state is of another number of distributions.
+        """
+        moments = np.array(state["moments"], np.float64)
+        if moments.shape != self._moments.shape:
+            raise ValueError(f"`state` must be of {len(self._moments)} distributions. Received: of {len(moments)}")
+        self._steps, self._moments = int(state["steps"]), moments

@@ -13,7 +13,7 @@ import numpy as np
 from importance_sampling.registry import described
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
-from importance_sampling.sampling.measures import RunningRatio
+from importance_sampling.sampling.measures import RunningMoments, or_uniform
 from importance_sampling.types import State
 
 _AT_ONCE = 8  # no more than this part of a pool is drawn at once: scores are to be those of the last few steps
@@ -45,7 +45,7 @@ class PoolSampler:
         self.replicas = replicas
         self._fixed = isinstance(self.batch_size_rule, Fixed)
         self._steps = 0
-        self._ratio = RunningRatio()
+        self._moments = RunningMoments(2)
         self._warned = set()  # kinds
 
     def build(self, size, classes):
@@ -149,7 +149,7 @@ class PoolSampler:
         self.smoothing.observe(float(mean))
         if draw.pool_size > len(draw):  # else there was no choice
             norms = values if gnorms is None else np.asarray(gnorms, np.float64)
-            self._ratio.observe(draw, norms)
+            self._moments.observe(draw, norms, or_uniform(draw.relative))
             self.smoothing.judge(draw, norms)
         self.importance.update(draw.indices, draw.labels, values)
 
@@ -157,7 +157,8 @@ class PoolSampler:
     def variance_ratio(self):
         """The variance ratio of the last 100 steps or so, see `variance_ratio`: below 1 where the importance pays. A float, None
         before 100 steps in which there was a choice. Where no gradient-norm bounds are measured, losses stand for them."""
-        return self._ratio.value
+        ratios = self._moments.ratios
+        return None if ratios is None else float(ratios[0])
 
     def sizes(self, batch_size):
         """The batch sizes that steps may have, a tuple; None where they may be any."""
@@ -197,7 +198,7 @@ class PoolSampler:
 
     def _parts(self):
         names = ("importance", "smoothing", "drawing", "reweighting", "batch_size_rule")
-        return {**{name: getattr(self, name) for name in names}, "variance_ratio": self._ratio}
+        return {**{name: getattr(self, name) for name in names}, "variance_ratio": self._moments}
 
     def _smoothed(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
@@ -224,7 +225,7 @@ class PoolSampler:
 
     def _batch_size(self, batch_size, pool_size, smoothed):
         """What the rule says, rounded up so that the replicas can share it."""
-        info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, self._ratio.value)
+        info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, self.variance_ratio)
         b = checked(self.batch_size_rule, self.batch_size_rule.batch_size(info), info.pool_size)
         return min(b + -b % self.replicas, info.pool_size - info.pool_size % self.replicas)
 

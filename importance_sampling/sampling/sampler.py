@@ -11,7 +11,7 @@ from importance_sampling.copying import deep_copied
 from importance_sampling.data.labels import class_ids, class_ids_if_any
 from importance_sampling.data.reading import CachedReader
 from importance_sampling.registry import described
-from importance_sampling.sampling.drawn import Drawn, nothing_drawn
+from importance_sampling.sampling.drawn import Drawn
 from importance_sampling.sampling.pool_sampler import PoolSampler
 from importance_sampling.sampling.pools import POOLS
 from importance_sampling.sampling.settings import Settings
@@ -99,7 +99,7 @@ class ImportanceSampler(PoolSampler):
         self._pools = copy.copy(settings.pools) or POOLS.make("random" if self._chooses else "permutation")
         self._pools.build(len(source))
         self._size, self._checked = len(source), None
-        self._waiting = nothing_drawn()
+        self._waiting = None
         self.build(len(source), self.read_from(source, classes))
 
     def __deepcopy__(self, memo):
@@ -167,7 +167,7 @@ class ImportanceSampler(PoolSampler):
         """
         if batch_size != self._checked:
             self.check_batch_size(batch_size)
-            self._waiting = nothing_drawn()
+            self._waiting = None
         if not self._waits(batch_size):
             self._waiting = self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)
         self._steps += 1
@@ -176,7 +176,7 @@ class ImportanceSampler(PoolSampler):
     def _waits(self, batch_size):
         """Whether a batch waits that has the size that the rule wants now."""
         waiting = self._waiting
-        return len(waiting) and (
+        return bool(waiting) and (
             self._fixed or waiting.batch_size == self._batch_size(batch_size, len(waiting.pool), waiting.smoothed)
         )
 
@@ -196,7 +196,7 @@ class ImportanceSampler(PoolSampler):
     def get_state(self) -> State:
         """Everything that the next draw depends on, apart from the data and the arguments of the constructor."""
         state = {**super().get_state(), "size": len(self.source)}
-        return {**state, "waiting": self._waiting.get_state()} if len(self._waiting) else state
+        return {**state, "waiting": self._waiting.get_state()} if self._waiting else state
 
     def set_state(self, state):
         """Goes on where `get_state` was called, in a sampler made with the same arguments.
@@ -207,7 +207,7 @@ class ImportanceSampler(PoolSampler):
         if state.get("size") != len(self.source):
             raise ValueError(f"`state` must be of {len(self.source)} samples, as the data. Received: of {state.get('size')}")
         super().set_state(state)
-        self._waiting = Drawn.of_state(state["waiting"], self._pool_of) if "waiting" in state else nothing_drawn()
+        self._waiting = Drawn.of_state(state["waiting"], self._pool_of) if "waiting" in state else None
 
     def _parts(self):
         return {**super()._parts(), "pools": self._pools}

@@ -1,5 +1,6 @@
 """Other distributions judged by the draws of one, and the smoothing that is chosen so."""
 
+import dataclasses
 import math
 import warnings
 
@@ -86,6 +87,14 @@ def test_scores_that_say_nothing_are_left_out():
     assert sampler.smoothing.ratios is None and sampler.smoothing.fraction == math.inf
 
 
+def test_a_draw_made_by_hand_says_nothing():
+    sampler = sampler_by(SCORES, smoothing="measured")
+    draw = dataclasses.replace(sampler.draw(B), pool_indices=None, pool_scores=None, pool_expected=None)
+    before = sampler.smoothing.get_state()
+    sampler.update(draw, NORMS[draw.indices])
+    assert sampler.smoothing.get_state()["steps"] == before["steps"] == 0
+
+
 def test_a_state_goes_on():
     one, other = (sampler_by(SCORES, smoothing="measured") for _ in range(2))
     run(one, 150)
@@ -94,7 +103,7 @@ def test_a_state_goes_on():
     np.testing.assert_array_equal(other.smoothing.ratios, one.smoothing.ratios)
     for draw, twin in zip(run(one, 10), run(other, 10)):
         np.testing.assert_array_equal(draw.indices, twin.indices)
-    with pytest.raises(ValueError, match="`state` must be of 1 fractions. Received: of 7"):
+    with pytest.raises(ValueError, match="`state` must be of 2 distributions. Received: of 8"):
         measured((0.5,)).set_state(one.get_state()["smoothing"])
 
 
