@@ -4,6 +4,7 @@ Shapes use fixed letters: N samples in the data set, B in the pool (the presampl
 loss history. Everything here is a plain record or a protocol; nothing computes.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -66,7 +67,7 @@ class Draw:
     def __len__(self):
         return len(self.indices)
 
-    @property
+    @functools.cached_property
     def relative(self):
         """`(b,)` float64, `q_i = B n_i / b`: how many times as often as by a uniform choice each was to be chosen."""
         return self.pool_size * (self.expected / len(self.indices))

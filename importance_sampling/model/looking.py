@@ -128,7 +128,9 @@ class Look:
             y = map_arrays(self._change, random_targets(y, self._outputs, self._rng, end, own=(None, 0.5, 0.0)[trial]))
         outputs = self._of_samples(lambda leaf: leaf[places], self._outputs)
         opposite = {"high": "low", "low": "high"}.get(end)
-        y_pred = self._of_samples(lambda leaf, made: made, outputs, random_outputs(outputs, self._rng, wide, opposite))
+        y_pred = self._of_samples(
+            lambda leaf, made: made, outputs, random_outputs(outputs, self._rng, wide, opposite, small=not trial)
+        )
         return Batch(places, y, y_pred, self._rng.uniform(0.5, 1.5, len(places)).astype(np.float32))
 
     def _of_samples(self, function, first, *others):

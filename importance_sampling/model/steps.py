@@ -67,7 +67,11 @@ class TrainStep:
         else:  # traced for all sizes at once, before the first step
             alpha = np.ones(size_of(x), np.float32) if self._weighted else None
             specs = map_arrays(_of_any_size, (x, y, sample_weight, alpha))
-            self._or_without_bounds(lambda: self._step.get_concrete_function(*specs), x, y)
+            try:
+                self._step.get_concrete_function(*specs)
+            except NoBounds:
+                self._do_without_bounds(x, y)
+                self._step.get_concrete_function(*specs)
 
     def check_finite(self, x, y, places):
         """Refuses targets that are not finite and that the loss does not mask; see `check_finite`. After `prepare`."""
@@ -85,28 +89,27 @@ class TrainStep:
             The logs of `train_step` and a `PerSample`.
         """
         try:
-            logs, per_sample = self._or_without_bounds(lambda: self._step(x, y, sample_weight, alpha), x, y)
-            return logs, PerSample(per_sample.losses, per_sample.losses) if self._without_bounds else per_sample
+            logs, per_sample = self._step(x, y, sample_weight, alpha)
+        except NoBounds:
+            self._do_without_bounds(x, y)
+            return self(x, y, sample_weight, alpha)
         except tf.errors.InvalidArgumentError as error:
             if HANDED_ON in str(error):
                 raise LossRefused(f"{HANDED_ON}, by {type(self._model).__name__}.train_step") from error
             raise
+        return logs, PerSample(per_sample.losses, per_sample.losses) if self._without_bounds else per_sample
 
-    def _or_without_bounds(self, call, x, y):
-        """What `call` returns, which traces the step; where that finds no gradient-norm bounds, of a step that has none."""
-        try:
-            return call()
-        except NoBounds:
-            warnings.warn(
-                "Gradient-norm bounds need a loss computed from the model's output, here losses stand for them. Received: "
-                f"{type(self._model).__name__}, whose loss is not",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+    def _do_without_bounds(self, x, y):
+        """Makes the step of a model that has no gradient-norm bounds, and says so."""
+        warnings.warn(
+            "Gradient-norm bounds need a loss computed from the model's output, here losses stand for them. Received: "
+            f"{type(self._model).__name__}, whose loss is not",
+            RuntimeWarning,
+            stacklevel=3,
+        )
         self._gnorm, self._without_bounds = False, True
         self._compiled = CompiledWith(self._model, self._build)
         self._step = self._compiled.get(x, y)
-        return call()
 
     def _build(self, x, y):
         model = self._model

@@ -6,7 +6,7 @@ import numpy as np
 from importance_sampling.data.structures import map_arrays
 
 
-def random_outputs(outputs, rng, wide, end=None):
+def random_outputs(outputs, rng, wide, end=None, small=False):
     """Other outputs for the same samples.
 
     Args:
@@ -15,8 +15,9 @@ def random_outputs(outputs, rng, wide, end=None):
         wide: whether they may be far from the model's own, or stay about them. Outputs in [0, 1] stay there, and rows that sum
             to 1 do so where wide.
         end: None, or `"high"` or `"low"` for wide outputs that are far off at one end.
+        small: whether those that are not wide are small, inside of any margin; outputs in [0, 1] are not changed by it.
     """
-    change = lambda leaf: _wide(leaf, rng, end) if wide else _near(leaf, rng)  # noqa: E731
+    change = lambda leaf: _wide(leaf, rng, end) if wide else _near(leaf, rng, small)  # noqa: E731
     return map_arrays(lambda leaf: change(leaf) if _is_float(leaf) else leaf, outputs)
 
 
@@ -34,9 +35,11 @@ def random_targets(targets, outputs, rng, end=None, own=0.5):
     return map_arrays(lambda leaf: _targets(leaf, shapes, rng, end, own), targets)
 
 
-def _near(leaf, rng):
+def _near(leaf, rng, small):
     """Different outputs for every sample, also where a fresh model gives the same for all."""
     values = np.nan_to_num(leaf.astype(np.float64), posinf=0.0, neginf=0.0)
+    if small and not (values.min() >= 0 and values.max() <= 1):
+        values = values * 0.2 / max(np.abs(values).max(), 1.0)
     return (values * rng.uniform(0.5, 0.9, leaf.shape) + rng.uniform(0, 0.1, leaf.shape)).astype(leaf.dtype)
 
 

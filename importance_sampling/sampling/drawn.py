@@ -18,30 +18,26 @@ class Drawn:
         expected: `(B,)` float64, how often each candidate was expected in one batch.
         chosen: `(m, b)` ints, positions in the pool.
         weights: `(m, b)` float32.
+
+    Attributes:
+        left (int): how many of the batches were not given yet.
+        batch_size (int): b.
     """
 
     def __init__(self, pool, scores, smoothed, expected, chosen, weights):
         self.pool, self.smoothed = pool, smoothed
         self._scores, self._expected, self._chosen, self._weights = scores, expected, chosen, weights
-        self._given = 0
-
-    def __len__(self):
-        return len(self._chosen) - self._given
-
-    @property
-    def batch_size(self):
-        """b."""
-        return self._chosen.shape[1]
+        self.left, self.batch_size = chosen.shape
 
     def next(self):
         """The next `Draw`."""
-        chosen, weights = self._chosen[self._given], self._weights[self._given]
-        self._given += 1
+        chosen, weights = self._chosen[-self.left], self._weights[-self.left]
+        self.left -= 1
         pool = self.pool
         labels = None if pool.labels is None else pool.labels[chosen]
         of_chosen = pool.indices[chosen], labels, self._expected[chosen], weights, self._scores[chosen]
         read = functools.partial(pool.read, chosen)
-        return Draw(*of_chosen, len(pool), read, pool.indices, self._scores, self._expected)
+        return Draw(*of_chosen, len(pool.indices), read, pool.indices, self._scores, self._expected)
 
     def get_state(self) -> State:
         return {
@@ -49,8 +45,8 @@ class Drawn:
             "scores": self._scores.copy(),
             "smoothed": self.smoothed.copy(),
             "expected": self._expected.copy(),
-            "chosen": self._chosen[self._given :].copy(),
-            "weights": self._weights[self._given :].copy(),
+            "chosen": self._chosen[-self.left :].copy(),
+            "weights": self._weights[-self.left :].copy(),
         }
 
     @classmethod

@@ -147,7 +147,7 @@ class PoolSampler:
         # the unbiased estimate of the mean over the data set
         mean = np.mean(values[known] / draw.relative[known]) if known.any() else math.nan
         self.smoothing.observe(float(mean))
-        if draw.pool_size > len(draw):  # else there was no choice
+        if draw.pool_size > len(values):  # else there was no choice
             norms = values if gnorms is None else np.asarray(gnorms, np.float64)
             self._moments.observe(draw, norms, or_uniform(draw.relative))
             self.smoothing.judge(draw, norms)
