@@ -64,7 +64,7 @@ def test_by_order_the_first_is_so_many_times_the_last(values, pressure):
     history.build(N, C, seed=0)
     history.update(np.arange(N), LABELS, np.array(values))
     scores = history.score(ALL)
-    np.testing.assert_allclose(scores.mean(), np.float32(values).mean(), rtol=1e-5)
+    np.testing.assert_allclose(scores.mean(), np.float32(values).mean(dtype=np.float64), rtol=1e-5)
     order = np.argsort(values)
     assert np.all(np.diff(scores[order]) >= 0)
     for one, other in zip(order, order[1:]):
