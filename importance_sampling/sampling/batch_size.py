@@ -120,7 +120,7 @@ class EqualVariance(BatchSizeRule):
     the price of the bias.
 
     Args:
-        fractions (tuple of floats, default the eighths from 0.25 to 0.875): in (0, 1), the sizes that a smaller batch may have, of
+        fractions (tuple of floats, default the sixteenths from 4 to 15): in (0, 1), the sizes that a smaller batch may have, of
             b; the smallest is the least.
 
     Raises:
@@ -132,12 +132,12 @@ class EqualVariance(BatchSizeRule):
     Example:
         >>> rule = EqualVariance()
         >>> [rule.batch_size(StepInfo(500, 128, 1024, None, ratio)) for ratio in (None, 0.9, 0.4, 0.1)]
-        [128, 128, 64, 32]
+        [128, 120, 56, 32]
     """
 
     uses_gnorms = True
 
-    def __init__(self, fractions=(0.25, 0.375, 0.5, 0.625, 0.75, 0.875)):
+    def __init__(self, fractions=tuple(i / 16 for i in range(4, 16))):
         if not (len(fractions) and all(0 < fraction < 1 for fraction in fractions)):
             raise ValueError(f"`fractions` must be numbers in (0, 1), at least one. Received: fractions={fractions!r}")
         self.fractions = tuple(sorted(fractions))
