@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from examples.paper.experiments import EXPERIMENTS
 from examples.paper.measures import losses_of, quantiles, short, variance_ratio
-from importance_sampling import ImportanceTraining, Oracle
+from importance_sampling import ImportanceTraining, LSTMImportance, Oracle
 
 SOME = 2_000  # training samples whose plain loss is taken after each epoch
 EACH = 10  # steps whose losses are kept as one mean and one deviation
@@ -37,7 +37,10 @@ def _train(results, data, epochs, tick):
     if results.epochs >= epochs:  # the checkpoint was ahead of the file
         return
     recorder = _Recorder(tick)
-    importance = Oracle(model, batch_size=experiment.scored_at_once) if settings.method == "oracle" else settings.method
+    importance = {
+        "oracle": Oracle(model, batch_size=experiment.scored_at_once),
+        "approx": LSTMImportance(cached=False),  # Algorithm 1 to the letter
+    }.get(settings.method, settings.method)
     training = ImportanceTraining(
         model,
         importance=importance,

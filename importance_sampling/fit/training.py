@@ -39,8 +39,8 @@ class ImportanceTraining:
         smoothing (default "adaptive"): `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`,
             `power`.
         presample (int, default None): B, the candidates of each step, out of which the batch is chosen; above N it means all
-            samples. None is 1,024, or three batches where these are more, for "approx"; 64 batches for "history" and "pcg", of
-            batches of data as for "approx"; three for "oracle", "gnorm" and "full_gnorm".
+            samples. None is 64 batches for "approx", "history" and "pcg" on arrays, and 1,024, or three batches, on batches of
+            data, which are held in memory; three batches for "oracle", "gnorm" and "full_gnorm".
         draws, pools, reweighting, batch_size_rule: see `ImportanceSampler`.
         map (function, default None): of one sample, `(x, y)` to `(x, y)`, such as decoding or augmentation. It runs after the
             choice, for the chosen samples only, several at once. If it has a parameter `seed`, it is given one, `(2,)` int32, for

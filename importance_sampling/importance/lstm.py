@@ -1,7 +1,7 @@
 """The paper's approximation: a small LSTM predicts the loss from the history of losses and the class (section 3.3).
 
 Here is what belongs to one data set: the history, the weights and the state of the optimizer. What is compiled is in
-`network`, and shared.
+`loss_steps`, and shared.
 """
 
 import numpy as np
@@ -9,33 +9,34 @@ import numpy as np
 from importance_sampling.data.labels import classes_of_outputs
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.history import LossHistory
-from importance_sampling.model.loss_network import (
-    LossNetwork,
-    Sizes,
-    compiled,
-    from_state,
-    parts,
-    predicting,
-    start,
-    state_of,
-    tensors,
-)
+from importance_sampling.importance.predictions import Predictions
+from importance_sampling.model.loss_network import LossNetwork, Sizes, from_state, parts, predicting, start, state_of
+from importance_sampling.model.loss_steps import compiled, padded, predictions, tensors
 from importance_sampling.types import State
+
+_ROWS = 256  # candidates that are predicted at once: XLA is fastest a sample at about that many, and compiles for one size
+_YOUNG = 512  # batches, each of which the network learns from
+_MUCH_LEARNT = (64, 128, 256, 512)  # batches after which no prediction is true any more
+_RENEWED = 4  # with each batch, predictions of a quarter as many samples are made anew in turn: the network learns
 
 
 class LSTMImportance(Importance):
     """Two stacked LSTMs over a sample's last losses, beside an embedding of its class, and one linear layer.
 
-    Trained on every batch by Adam and the squared error: the losses of the batch are the targets, the history before
-    them is the input (line 9 of Algorithm 1, eq. 17); then the losses join the history (line 10).
+    Trained on batches by Adam and the squared error: the losses of the batch are the targets, the history before them is the
+    input (line 9 of Algorithm 1, eq. 17); then the losses join the history (line 10).
+
+    A prediction is kept until the sample is trained on again, and renewed after some thousand steps if it never is. The network
+    learns from some of the batches. `cached=False` is Algorithm 1 to the letter: every candidate is predicted anew, the network
+    learns from every batch.
 
     With the first batch its predictions become about the mean of that batch, for every sample. Losses of another order of
     magnitude than the paper's (that mean outside 0.1 to 10) are divided by it, here inside, and the norm of the gradient is
     bounded, so that neither unit nor outlier keeps the network from learning.
 
-    Cost: with the paper's sizes, a presample of 1,024 and a batch of 128, about 5 ms to score and 4 ms to learn on two
-    CPU cores, and some 6 seconds once to compile. What is compiled serves every one of the same sizes and number of classes:
-    other data, or another training, compile nothing anew. Memory: 44 bytes a sample.
+    Cost: with the paper's sizes some 5 microseconds of one CPU core for each sample that is trained on, and less than a second
+    once to compile. What is compiled serves every one of the same sizes and number of classes: other data, or another training,
+    compile nothing anew. Memory: 48 bytes a sample.
 
     Args:
         history (int, default 10): H, how many losses of each sample are kept.
@@ -46,11 +47,13 @@ class LSTMImportance(Importance):
         learning_rate (float, default 1e-3): of Adam.
         quantity (str, default "loss"): what is predicted, `"loss"` or `"gnorm"` (the gradient-norm bound, from the same backward
             pass).
-        jit_compile (bool, default True): compile with XLA. Without it a step costs about twice as much, but starting takes 2
-            seconds only.
+        jit_compile (bool, default True): compile predictions with XLA; without it they cost about twice as much.
+        cached (bool, default True): keep predictions; False predicts every candidate at every draw.
+        learn_every (int, default None): the network learns from each of the first 512 batches, then from one of so many, >= 1. None
+            is 8, and 1 where not cached.
 
     Raises:
-        ValueError: a size below 1, `classes` below 0, a learning rate that is not positive, or `quantity` unknown.
+        ValueError: a size or `learn_every` below 1, `classes` below 0, a learning rate that is not positive, or `quantity` unknown.
 
     Example:
         >>> from importance_sampling import ImportanceTraining
@@ -64,8 +67,21 @@ class LSTMImportance(Importance):
         Sections 3.3 and 4 of arXiv:1706.00043.
     """
 
-    def __init__(self, history=10, units=32, embedding=32, classes=None, learning_rate=1e-3, quantity="loss", jit_compile=True):
-        for name, value in (("history", history), ("units", units), ("embedding", embedding)):
+    def __init__(
+        self,
+        history=10,
+        units=32,
+        embedding=32,
+        classes=None,
+        learning_rate=1e-3,
+        quantity="loss",
+        jit_compile=True,
+        cached=True,
+        learn_every=None,
+    ):
+        if learn_every is None:
+            learn_every = 8 if cached else 1
+        for name, value in (("history", history), ("units", units), ("embedding", embedding), ("learn_every", learn_every)):
             if value < 1:
                 raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}")
         if classes is not None and classes < 0:
@@ -81,10 +97,14 @@ class LSTMImportance(Importance):
         self.learning_rate = learning_rate
         self.quantity = quantity
         self.jit_compile = bool(jit_compile)
+        self.cached = bool(cached)
+        self.learn_every = learn_every
+        if self.cached:  # then scores are read, nearly always
+            self.pool_batches, self.draws_ahead = 64, 8
 
     uses_indices = True
     _room = None  # for so many classes where the labels tell fewer: data that lack the last class compile nothing anew
-    _least = (1, 1)  # candidates and samples that arrays are padded to, at least
+    _least = (_ROWS, 1)  # candidates and samples that arrays are padded to, at least
 
     @property
     def uses_labels(self):
@@ -118,10 +138,15 @@ class LSTMImportance(Importance):
         self._shapes = [w.shape for w in network.weights]
         self._learnt = start(network, self.learning_rate)
         self._scale = None
+        self._updates = 0
+        self._of_seen = Predictions(size)
+        self._of_unseen = Predictions(max(classes, 1))  # by class: without a history nothing else tells them apart
 
     def prepare(self, pool_size, batch_size):
-        """Arrays are padded to these sizes, so that the functions are compiled for one size of pool and one of batch."""
-        self._least = (pool_size, batch_size)
+        """Compiles for these sizes, to which arrays are padded."""
+        self._least = (min(pool_size, _ROWS), batch_size)
+        nothing = np.zeros(0, np.int64)
+        self._predict(*self._inputs(nothing, nothing))
 
     @property
     def network(self):
@@ -131,15 +156,24 @@ class LSTMImportance(Importance):
         return network
 
     def score(self, pool):
-        """Returns `(B,)` float32, the predicted loss, at least 0."""
-        inputs = _padded(self._inputs(pool.indices, pool.labels), self._least[0])
-        predicted = (
-            compiled(self._sizes, self.jit_compile).predict(self._learnt.weights, *tensors(*inputs)).numpy()[: len(pool.indices)]
-        )
-        return np.maximum(predicted, 0) * (self._scale or 1.0)
+        """Returns `(B,)` float32, the predicted loss, at least 0; 1 for all before anything was seen."""
+        if self._scale is None:
+            return np.ones(len(pool), np.float32)
+        if not self.cached:
+            return self._as_scores(self._predict(*self._inputs(pool.indices, pool.labels)))
+        predicted = self._of_seen.of(pool.indices)  # (B,)
+        missing = np.flatnonzero(np.isnan(predicted))
+        if len(missing):
+            losses, count, ids = self._inputs(pool.indices[missing], None if pool.labels is None else pool.labels[missing])
+            seen = count > 0
+            renewed = self._predict(losses[seen], count[seen], ids[seen])
+            self._of_seen.keep(pool.indices[missing[seen]], renewed)
+            predicted[missing[seen]] = renewed
+            predicted[missing[~seen]] = self._of_classes(ids[~seen])
+        return self._as_scores(predicted)
 
     def update(self, indices, labels, values):
-        """Learns from one batch, then adds it to the history. Values that are not finite are left out of both.
+        """Learns from a batch, if it is one of those, then adds it to the history. Values that are not finite are left out of both.
 
         Args:
             indices: `(b,)` ints.
@@ -150,19 +184,46 @@ class LSTMImportance(Importance):
         finite = np.isfinite(values)
         if self._scale is None and finite.any():
             self._begin(float(np.mean(values[finite], dtype=np.float64)))
-        targets = np.where(finite, values, 0) / np.float32(self._scale or 1.0)
-        inputs = _padded((*self._inputs(indices, labels), targets, finite.astype(np.float32)), self._least[1])
-        self._learnt = compiled(self._sizes, self.jit_compile).fit(self._learnt, *tensors(*inputs))
+        if self._updates < _YOUNG or self._updates % self.learn_every == 0:
+            targets = np.where(finite, values, 0) / np.float32(self._scale or 1.0)
+            inputs = padded((*self._inputs(indices, labels), targets, finite.astype(np.float32)), self._least[1])
+            self._learnt = compiled(self._sizes, self.jit_compile).fit(self._learnt, *tensors(*inputs))
+            self._of_unseen.forget_all()
+        self._updates += 1
+        if self._updates in _MUCH_LEARNT:
+            self._of_seen.forget_all()
         self.losses.append(indices, values)
+        self._of_seen.forget(indices)
+        self._of_seen.forget_next(-(-len(indices) // _RENEWED))
+
+    def _of_classes(self, ids):
+        """`(n,)` predictions for samples of these classes that were not seen."""
+        present = np.unique(ids)
+        missing = present[np.isnan(self._of_unseen.of(present))].astype(np.int32)
+        if len(missing):
+            nothing = np.zeros((len(missing), self.history), np.float32)
+            self._of_unseen.keep(missing, self._predict(nothing, np.zeros(len(missing), np.int32), missing))
+        return self._of_unseen.of(ids)
+
+    def _predict(self, *inputs):
+        """`(n,)` float32 of losses `(n, H)`, counts and class ids `(n,)`."""
+        return predictions(compiled(self._sizes, self.jit_compile), self._learnt.weights, inputs, self._least[0])
+
+    def _as_scores(self, predicted):
+        return np.maximum(predicted, 0) * (self._scale or 1.0)
 
     def get_state(self) -> State:
         learnt = state_of(self._learnt, self._shapes)
-        return {"history": self.losses.get_state(), **learnt, "scale": self._scale or 0.0}
+        kept = {"seen": self._of_seen.get_state(), "unseen": self._of_unseen.get_state()}
+        return {"history": self.losses.get_state(), **learnt, "scale": self._scale or 0.0, "updates": self._updates, **kept}
 
     def set_state(self, state):
         self.losses.set_state(state["history"])
         self._learnt = from_state(state, self._shapes)
         self._scale = float(state["scale"]) or None
+        self._updates = int(state["updates"])
+        self._of_seen.set_state(state["seen"])
+        self._of_unseen.set_state(state["unseen"])
 
     def _begin(self, mean):
         """Chooses the unit, and makes the predictions about the mean of the first batch, for every sample.
@@ -175,20 +236,13 @@ class LSTMImportance(Importance):
 
     def _inputs(self, indices, labels):
         losses, count = self.losses.window(indices)
-        if self._sizes.classes and labels.max() >= self._sizes.classes:
+        if self._sizes.classes and labels.max(initial=-1) >= self._sizes.classes:
             raise ValueError(f"`y` must be class ids below `classes`, {self._sizes.classes}. Received: y={labels.max()}")
         ids = labels.astype(np.int32) if self._sizes.classes else np.zeros(len(indices), np.int32)
         return losses / np.float32(self._scale or 1.0), count, ids
 
 
 IMPORTANCES.register("approx", LSTMImportance)
-
-
-def _padded(arrays, least):
-    """Arrays `(n, ...)` with zeros after them, up to a power of 2 not below `least`: few sizes, since XLA compiles for each."""
-    n = len(arrays[0])
-    missing = (1 << (max(n, least) - 1).bit_length()) - n
-    return [np.pad(a, [(0, missing), *[(0, 0)] * (a.ndim - 1)]) for a in arrays]
 
 
 def _scale(mean):

@@ -1,20 +1,11 @@
-"""The loss network of the paper (section 3.3), and what is compiled of it.
+"""The loss network of the paper (section 3.3), and what one has learnt. What is compiled of it is in `loss_steps`."""
 
-Compiled are pure functions of weights, state of the optimizer and inputs. They depend on the sizes of the network alone, so
-all networks of the same sizes share them: new data, or another training, compile nothing anew.
-"""
-
-import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
-
-_LARGEST_GRADIENT = 10.0  # norm; with losses around 1 it stays below
-_KEPT = 32  # kinds of networks whose compiled functions are kept
 
 
 class Sizes(NamedTuple):
@@ -88,61 +79,6 @@ class Learnt(NamedTuple):
     learning_rate: tf.Tensor
 
 
-class Compiled(NamedTuple):
-    """Two functions of tensors, of a network of some sizes, for any n.
-
-    Attributes:
-        predict: `(weights, losses, count, labels)` to `(n,)` predicted losses.
-        fit: `(learnt, losses, count, labels, targets, known)` to the next `Learnt`.
-    """
-
-    predict: Callable
-    fit: Callable
-
-
-@functools.lru_cache(_KEPT)
-def compiled(sizes, jit_compile):
-    """The functions for networks of these `Sizes`; they are traced once, and XLA compiles once for each n."""
-    network = LossNetwork(sizes, seed=0)  # whose weights are not used
-    shapes = [w.shape for w in network.weights]
-
-    def predict(weights, losses, count, labels):
-        fixed = [v.value for v in network.non_trainable_variables]
-        return network.stateless_call(parts(weights, shapes), fixed, losses, count, labels)[0]
-
-    def fit(learnt, losses, count, labels, targets, known):
-        """One step of Adam on the squared error (eq. 17) over the known targets."""
-        with tf.GradientTape() as tape:
-            tape.watch(learnt.weights)
-            error = tf.square(predict(learnt.weights, losses, count, labels) - targets) * known
-            loss = tf.reduce_sum(error) / tf.maximum(tf.reduce_sum(known), 1)
-        gradient = tape.gradient(loss, learnt.weights)
-        norm = tf.norm(gradient)  # a single huge loss must not spoil the network for good
-        factor = tf.where(tf.math.is_finite(norm), _LARGEST_GRADIENT / tf.maximum(norm, _LARGEST_GRADIENT), 0.0)
-        return adam_step(learnt, tf.where(tf.math.is_finite(norm), gradient, 0.0) * factor)
-
-    vector, rows, ids = _floats(network.count_params()), _floats(None), tf.TensorSpec((None,), tf.int32)
-    inputs = (_floats(None, sizes.history), ids, ids)
-    learnt = Learnt(vector, vector, vector, tf.TensorSpec((), tf.int64), _floats())
-    functions = (predict, (vector, *inputs)), (fit, (learnt, *inputs, rows, rows))
-    return Compiled(*(tf.function(f, jit_compile=jit_compile).get_concrete_function(*given) for f, given in functions))
-
-
-def adam_step(learnt, gradient, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
-    """Algorithm 1 of arXiv:1412.6980 as a pure function, with the order of operations of Keras, whose own needs variables.
-
-    Args:
-        learnt: a `Learnt`.
-        gradient: `(P,)` float32.
-    """
-    w, m, v, step, learning_rate = learnt
-    t = tf.cast(step + 1, tf.float32)
-    rate = learning_rate * tf.sqrt(1 - beta_2**t) / (1 - beta_1**t)
-    m = m + (gradient - m) * (1 - beta_1)
-    v = v + (tf.square(gradient) - v) * (1 - beta_2)
-    return Learnt(w - m * rate / (tf.sqrt(v) + epsilon), m, v, step + 1, learning_rate)
-
-
 def start(network, learning_rate):
     """The `Learnt` of a network that has learnt nothing."""
     weights = tf.concat([tf.reshape(w.value, (-1,)) for w in network.weights], axis=0)
@@ -153,11 +89,6 @@ def start(network, learning_rate):
 def predicting(learnt, value):
     """A `Learnt` that predicts about that value for every sample: the last weight is the bias of the linear layer."""
     return learnt._replace(weights=tf.concat([learnt.weights[:-1], [value]], axis=0))
-
-
-def tensors(*arrays):
-    """NumPy arrays for the functions of `Compiled`."""
-    return [tf.constant(array) for array in arrays]
 
 
 def state_of(learnt, shapes):
@@ -188,17 +119,11 @@ def parts(vector, shapes):
     return [tf.reshape(piece, shape) for piece, shape in zip(pieces, shapes)]
 
 
-def _floats(*shape):
-    return tf.TensorSpec(shape, tf.float32)
-
-
 def _lstm(name, units, seed):
     seeds = [int(s) for s in np.random.SeedSequence(int(seed)).generate_state(3)]
     return keras.layers.LSTM(
         units,
         return_sequences=True,
-        unroll=True,
-        use_cudnn=False,  # cuDNN cannot be compiled by XLA
         kernel_initializer=keras.initializers.GlorotUniform(seed=seeds[0]),
         recurrent_initializer=keras.initializers.Orthogonal(seed=seeds[1]),
         seed=seeds[2],

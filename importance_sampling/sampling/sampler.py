@@ -35,8 +35,8 @@ class ImportanceSampler(PoolSampler):
         smoothing (default "adaptive"): `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`,
             `power`.
         presample (int, default None): B, the candidates of each draw, out of which the batch is chosen; above N it means the whole
-            data set. None is 1,024, or three batches where these are more; 64 batches for "history" and "pcg", and three for an
-            `Oracle`.
+            data set. None is 64 batches for "approx", "history" and "pcg", three for an `Oracle`, and 1,024, or three batches where
+            these are more, for others.
         draws (default "systematic"): the drawing rule: `"systematic"`, the counts that are nearest to the expected ones, so that no
             candidate is drawn twice unless that is expected; `"multinomial"`, the paper's, with the same expected counts and
             more variance; `"without_replacement"`, each candidate at most once.
@@ -98,8 +98,7 @@ class ImportanceSampler(PoolSampler):
         self._chooses = settings.importance.quantity is not None
         self._pools = copy.copy(settings.pools) or POOLS.make("random" if self._chooses else "permutation")
         self._pools.build(len(source))
-        self._size, self._checked = len(source), None
-        self._waiting = None
+        self._size, self._checked, self._waiting = len(source), None, None
         self.build(len(source), self.read_from(source, classes))
 
     def __deepcopy__(self, memo):
@@ -130,6 +129,8 @@ class ImportanceSampler(PoolSampler):
                 f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"
             )
         self.settings.check_presample(batch_size)
+        if batch_size != self._checked:
+            self._waiting = None
         self._checked, self._pool_size = batch_size, self.pool_size(batch_size)
 
     def batch_size_of(self, given):
@@ -167,7 +168,6 @@ class ImportanceSampler(PoolSampler):
         """
         if batch_size != self._checked:
             self.check_batch_size(batch_size)
-            self._waiting = None
         waiting = self._waiting
         if waiting is None or not waiting.left or not (self._fixed or self._is_wanted(waiting, batch_size)):
             self._waiting = self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from importance_sampling import ImportanceSampling, ImportanceTraining, LSTMImportance, Oracle, with_indices
-from importance_sampling.model.loss_network import Learnt, adam_step, from_state, state_of
+from importance_sampling.model.loss_network import Learnt, from_state, state_of
+from importance_sampling.model.loss_steps import adam_step
 from tests.checks import assert_equal_weights
 from tests.models import classifier, small_lstm
 

@@ -148,7 +148,7 @@ def test_a_presample_that_is_not_given_grows_with_the_batch():
     training = ImportanceTraining(classifier(), small_lstm(), seed=0, on_step=lambda draw, _: pools.append(draw.pool_size))
     for batch_size in (32, 1024):
         training.fit(x, y, batch_size=batch_size, steps_per_epoch=1, verbose=0)
-    assert pools == [1024, 3072]
+    assert pools == [64 * 32, 9000]
 
 
 def test_indices_are_taken_for_indices_with_any_importance():

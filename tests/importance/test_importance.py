@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from importance_sampling import LSTMImportance, Oracle, PerClassGaussian, Pool
-from importance_sampling.model.loss_network import compiled, tensors
+from importance_sampling.model.loss_network import LossNetwork, Sizes, start
+from importance_sampling.model.loss_steps import compiled, tensors
 from tests.models import classifier
 
 
@@ -25,7 +27,7 @@ def test_the_lstm_learns_a_rule_better_than_the_mean_of_each_class():
     labels = np.arange(n) % 4
     past = rng.uniform(0, 2, (n, 2)).astype(np.float32)
     targets = rule(past, labels)
-    lstm, gaussian = LSTMImportance(history=4, units=16, jit_compile=False), PerClassGaussian(decay=1.0)
+    lstm, gaussian = LSTMImportance(history=4, units=16, cached=False, jit_compile=False), PerClassGaussian(decay=1.0)
     for importance in (lstm, gaussian):
         importance.build(n, 4, seed=0)
     for column in past.T:
@@ -102,6 +104,30 @@ def test_the_lstm_ignores_what_lies_behind_the_count():
         np.testing.assert_allclose(scores[i], np.asarray(network._linear(state))[0, 0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("classes", [0, 5])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_what_is_compiled_computes_what_the_network_of_keras_does(classes, jit_compile):
+    """Predictions, and the gradient of the mean squared error over the known targets, a tenth of which is Adam's first moment."""
+    rng = np.random.default_rng(0)
+    sizes = Sizes(history=4, units=3, embedding=2, classes=classes)
+    network = LossNetwork(sizes, seed=0)
+    network.set_weights([w + rng.normal(0, 0.3, w.shape) for w in network.get_weights()])
+    learnt = start(network, learning_rate=1e-3)
+    losses, targets = rng.random((40, 4)).astype(np.float32), rng.random(40).astype(np.float32)
+    count, ids = rng.integers(0, 5, 40).astype(np.int32), rng.integers(0, max(classes, 1), 40).astype(np.int32)
+    known = (np.arange(40) % 3 > 0).astype(np.float32)
+    functions = compiled(sizes, jit_compile)
+    predicted = functions.predict(learnt.weights, *tensors(losses, count, ids))
+    np.testing.assert_allclose(predicted, network(losses, count, ids), atol=1e-6)
+    with tf.GradientTape() as tape:
+        error = tf.reduce_sum(known * tf.square(network(losses, count, ids) - targets)) / known.sum()
+    gradient = [tf.convert_to_tensor(g) for g in tape.gradient(error, [w.value for w in network.trainable_variables])]
+    expected = np.concatenate([np.ravel(g) for g in gradient])
+    found = functions.fit(learnt, *tensors(losses, count, ids, targets, known))
+    np.testing.assert_allclose(found.momentum.numpy() / 0.1, expected, atol=1e-6)
+    assert np.abs(expected).max() > 0.1
+
+
 def test_a_compiled_lstm_predicts_and_learns_as_one_without_xla():
     scores = []
     for jit_compile in (False, True):
@@ -111,6 +137,100 @@ def test_a_compiled_lstm_predicts_and_learns_as_one_without_xla():
             lstm.update(np.arange(8), np.arange(8) % 2, 1.0 + np.arange(8) % 2)
         scores.append(lstm.score(pool(np.arange(8), np.arange(8) % 2)))
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-3)
+
+
+def trained(batches, **settings):
+    """An LSTM that has learnt from the first half of 600 samples of 3 classes, and the labels."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    lstm = LSTMImportance(history=4, units=4, jit_compile=False, **settings)
+    lstm.build(600, 3, seed=0)
+    for _ in range(batches):
+        batch = rng.choice(300, 20, replace=False)
+        lstm.score(pool(np.arange(600), labels))
+        lstm.update(batch, labels[batch], rng.random(20) + labels[batch])
+    return lstm, labels
+
+
+def fresh(lstm, indices, labels):
+    """The predictions for these samples by the network of Keras, as it is now."""
+    losses, count = lstm.losses.window(indices)
+    return np.maximum(lstm.network(losses, count, labels[indices].astype(np.int32)), 0)
+
+
+def test_cached_and_fresh_predictions_agree_where_nothing_changed():
+    """After 512 batches the network stays until the 520th, so all is true that was asked for since, or was trained on since."""
+    lstm, labels = trained(512)
+    everything = np.arange(600)
+    lstm.score(pool(everything, labels))
+    for batch in (np.arange(5), np.arange(295, 300)):  # one learns, one does not
+        lstm.update(batch, labels[batch], np.ones(5))
+        seen = lstm.score(pool(everything, labels))
+        lstm._of_seen.forget_all()
+        np.testing.assert_array_equal(seen[batch], lstm.score(pool(batch, labels[batch])))
+    np.testing.assert_allclose(lstm.score(pool(everything, labels)), fresh(lstm, everything, labels), atol=1e-6)
+
+
+def test_a_cached_prediction_stays_until_the_sample_is_trained_on_or_its_turn_comes():
+    """Of 600 samples 20 are trained on and 5 are renewed in turn with each batch."""
+    lstm, labels = trained(512)
+    everything = np.arange(600)
+    before = lstm.score(pool(everything, labels))
+    lstm._of_seen._next = 100  # whose turn it is
+    lstm.update(np.arange(20), labels[:20], np.full(20, 2.0))  # which the network learns from
+    after = lstm.score(pool(everything, labels))
+    seen = np.arange(300)
+    changed = np.flatnonzero(before[seen] != after[seen])
+    assert set(changed) == {*range(20), *range(100, 105)}
+    np.testing.assert_allclose(after[changed], fresh(lstm, changed, labels), atol=1e-6)
+    np.testing.assert_allclose(after[300:], fresh(lstm, everything[300:], labels), atol=1e-6)  # not seen: by class, always new
+
+
+@pytest.mark.parametrize("batches", [64, 128, 256, 512])
+def test_no_prediction_is_kept_while_the_network_learns_fast(batches):
+    lstm, labels = trained(batches)
+    everything = np.arange(600)
+    np.testing.assert_allclose(lstm.score(pool(everything, labels)), fresh(lstm, everything, labels), atol=1e-6)
+
+
+def test_without_a_cache_every_prediction_is_new_and_every_batch_is_learnt_from():
+    lstm, labels = trained(70, cached=False)
+    assert int(lstm._learnt.step) == 70
+    everything = np.arange(600)
+    np.testing.assert_allclose(lstm.score(pool(everything, labels)), fresh(lstm, everything, labels), atol=1e-6)
+
+
+def test_a_cached_lstm_learns_from_every_batch_at_first_then_from_some():
+    lstm, _ = trained(512 + 16)
+    assert int(lstm._learnt.step) == 512 + 2
+    lstm, _ = trained(512 + 16, learn_every=4)
+    assert int(lstm._learnt.step) == 512 + 4
+
+
+def test_a_cached_lstm_goes_on_from_its_state():
+    lstm, labels = trained(60)
+    again = LSTMImportance(history=4, units=4, jit_compile=False)
+    again.build(600, 3, seed=1)
+    again.set_state(lstm.get_state())
+    for importance in (lstm, again):
+        for batch in (np.arange(10), np.arange(250, 260)):
+            importance.update(batch, labels[batch], np.ones(10))
+    everything = pool(np.arange(600), labels)
+    np.testing.assert_array_equal(lstm.score(everything), again.score(everything))
+    with pytest.raises(ValueError, match="`state` must be of 600 predictions. Received: of 3"):
+        again._of_seen.set_state(lstm._of_unseen.get_state())
+
+
+def test_indices_that_come_later_have_predictions_of_their_class():
+    """Without a size there is room for those that come."""
+    lstm = LSTMImportance(history=2, units=4, jit_compile=False)
+    lstm.build(None, 2, seed=0)
+    for _ in range(200):
+        lstm.update(np.arange(10), np.arange(10) % 2, 1.0 + np.arange(10) % 2)
+    scores = lstm.score(pool([3, 1000, 1001], np.array([1, 0, 1])))
+    assert scores[1] != scores[2]
+    losses, count = lstm.losses.window([3, 1000, 1001])
+    np.testing.assert_allclose(scores, lstm.network(losses, count, np.array([1, 0, 1], np.int32)), atol=1e-6)
 
 
 def test_losses_that_are_not_finite_leave_the_lstm_alone():
@@ -189,6 +309,7 @@ def test_the_oracle_scores_in_parts(blobs):
         (lambda: LSTMImportance(history=0), "`history` must be >= 1. Received: history=0"),
         (lambda: LSTMImportance(units=-1), "`units` must be >= 1. Received: units=-1"),
         (lambda: LSTMImportance(embedding=0), "`embedding` must be >= 1. Received: embedding=0"),
+        (lambda: LSTMImportance(learn_every=0), "`learn_every` must be >= 1. Received: learn_every=0"),
         (lambda: LSTMImportance(classes=-1), "`classes` must be >= 0 or None. Received: classes=-1"),
         (lambda: LSTMImportance(learning_rate=0), "`learning_rate` must be > 0. Received: learning_rate=0"),
         (lambda: LSTMImportance(quantity="full_gnorm"), "`quantity` must be 'loss' or 'gnorm'. Received: quantity='full_gnorm'"),

@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 
-from importance_sampling import ArraySource, HistoryImportance, Importance, ImportanceSampler, StepInfo, registered
+from importance_sampling import (
+    ArraySource,
+    HistoryImportance,
+    Importance,
+    ImportanceSampler,
+    ImportanceTraining,
+    StepInfo,
+    registered,
+)
 from importance_sampling.importance.gaussian import PerClassGaussian
+from tests.models import classifier
 
 N, B = 640, 8
 SCORES = np.random.default_rng(0).exponential(size=N) + 0.05
@@ -119,3 +128,13 @@ def test_a_rule_that_wants_another_size_gets_it_at_once():
 def test_another_batch_size_is_drawn_at_once():
     sampler = sampler_of()
     assert [len(sampler.draw(b)) for b in (8, 8, 4, 4, 8)] == [8, 8, 4, 4, 8]
+
+
+def test_batches_that_wait_are_not_for_another_batch_size():
+    """The first fit leaves some of the eight batches that were drawn at once; the second takes others."""
+    x, y = np.zeros((2000, 2), np.float32), np.arange(2000) % 3
+    sizes = []
+    training = ImportanceTraining(classifier(), "history", seed=0, on_step=lambda draw, _: sizes.append(len(draw)))
+    for batch_size in (8, 16):
+        training.fit(x, y, batch_size=batch_size, steps_per_epoch=3, verbose=0)
+    assert sizes == [8] * 3 + [16] * 3
