@@ -118,8 +118,10 @@ def _invert(probabilities, points):
     """Maps points in [0, 1) through the inverse of the cumulative distribution; never lands on a zero probability."""
     cumulative = np.cumsum(probabilities)
     positions = np.searchsorted(cumulative, points * cumulative[-1], side="right")
-    last = np.flatnonzero(probabilities)[-1]  # round-off may push a point just below 1 onto the end
-    return np.minimum(positions, last)
+    largest = positions.max()
+    if largest < len(probabilities) and probabilities[largest] > 0:
+        return positions
+    return np.minimum(positions, np.flatnonzero(probabilities)[-1])  # round-off has put a point just below 1 onto the end
 
 
 DRAWINGS = Registry("draws", Drawing, FunctionDrawing, "of (scores, b, rng) that returns positions and expected counts")

@@ -69,9 +69,9 @@ class measured(Smoothing):
             self._moments.observe(draw, gnorms, self._relative(np.maximum(draw.scores, 0) / mean))
 
     def _relative(self, scores):
-        """`q'_i` of samples with these scores over the mean score of their pool, for each fraction: `(n + 1, b)`."""
+        """`q'_i` of samples with these scores over the mean score of their pool, for each finite fraction: `(n, b)`."""
         finite = self._fractions[:-1, None]
-        return np.concatenate([(scores + finite) / (1 + finite), np.ones((1, len(scores)))])
+        return (scores + finite) / (1 + finite)
 
     def get_state(self) -> State:
         return self._moments.get_state()

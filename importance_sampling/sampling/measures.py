@@ -79,21 +79,19 @@ def counterfactual_ratio(draw, gnorms, relative):
         >>> counterfactual_ratio(draw, np.array([1.0, 3.0]), np.array([0.5, 1.5])).round(3)
         np.float64(0.8)
     """
-    moments = second_moments(draw, gnorms, or_uniform(relative))
+    moments = second_moments(draw, gnorms, np.asarray(relative))
     return moments[0] / moments[1] if moments[1] > 0 else np.float64(np.nan)
 
 
-def or_uniform(relative):
-    """One distribution `(b,)` and, below it, the uniform one: `(2, b)`."""
-    return np.stack([relative, np.ones(len(relative))])
-
-
 def second_moments(draw, gnorms, relative):
-    """The mean of `g^2 / (q q')` for distributions q', `(n, b)`, of the drawn samples: `(n,)`; 0 where nothing is finite."""
-    g, q = np.asarray(gnorms, np.float64), draw.relative
-    known = np.isfinite(g) & (g > 0)  # a sample without gradient costs nothing, however rarely it is drawn
+    """The mean of `g^2 / (q q')` over the drawn samples, `(n + 1,)`: for n distributions q', `(n, b)` or one, `(b,)`, and last for
+    the uniform one, which is 1 everywhere. 0 where nothing is finite."""
+    g = np.asarray(gnorms, np.float64)
+    finite = np.isfinite(g)
+    uniform = np.where(finite, g, 0.0) ** 2 / draw.relative  # (b,)
     with np.errstate(divide="ignore"):
-        return np.sum(g[known] ** 2 / (q[known] * relative[:, known]), axis=1) / max(np.isfinite(g).sum(), 1)
+        others = np.divide(uniform, relative, out=np.zeros(relative.shape), where=uniform > 0)  # no gradient costs nothing
+    return np.append(others.sum(axis=-1), uniform.sum()) / max(np.count_nonzero(finite), 1)
 
 
 class RunningMoments:

@@ -13,7 +13,7 @@ import numpy as np
 from importance_sampling.registry import described
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
-from importance_sampling.sampling.measures import RunningMoments, or_uniform
+from importance_sampling.sampling.measures import RunningMoments
 from importance_sampling.types import State
 
 _AT_ONCE = 8  # no more than this part of a pool is drawn at once: scores are to be those of the last few steps
@@ -149,7 +149,7 @@ class PoolSampler:
         self.smoothing.observe(float(mean))
         if draw.pool_size > len(values):  # else there was no choice
             norms = values if gnorms is None else np.asarray(gnorms, np.float64)
-            self._moments.observe(draw, norms, or_uniform(draw.relative))
+            self._moments.observe(draw, norms, draw.relative)
             self.smoothing.judge(draw, norms)
         self.importance.update(draw.indices, draw.labels, values)
 

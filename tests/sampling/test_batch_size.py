@@ -95,10 +95,12 @@ def test_nothing_is_traced_in_mid_training(way):
 @pytest.mark.parametrize("way", WAYS)
 def test_the_lstm_is_compiled_for_one_size(way, monkeypatch):
     from importance_sampling.importance import lstm
+    from importance_sampling.model import loss_steps
 
     shapes = []
     tensors = lstm.tensors
-    monkeypatch.setattr(lstm, "tensors", lambda *arrays: shapes.append((len(arrays), len(arrays[0]))) or tensors(*arrays))
+    for module in (lstm, loss_steps):  # one learns, one predicts
+        monkeypatch.setattr(module, "tensors", lambda *arrays: shapes.append((len(arrays), len(arrays[0]))) or tensors(*arrays))
     WAYS[way](classifier(), small_lstm(), Warmup(15))(epochs=2)
     assert set(shapes) == {(3, POOL), (5, B)}
 
