@@ -51,6 +51,7 @@ class Draw:
         pool_scores: `(B,)` float64, the importance of the whole pool before smoothing; NaN where nothing was scored.
             None in a draw made by hand.
         pool_expected: `(B,)` float64, the expected counts of the whole pool, with a sum of b. None in a draw made by hand.
+        batches (int): how many batches of one pool these are, told as one draw.
     """
 
     indices: np.ndarray
@@ -63,6 +64,7 @@ class Draw:
     pool_indices: np.ndarray | None = None
     pool_scores: np.ndarray | None = None
     pool_expected: np.ndarray | None = None
+    batches: int = 1
 
     def __len__(self):
         return len(self.indices)

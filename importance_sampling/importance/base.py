@@ -21,6 +21,7 @@ class Importance(Part, ABC):
             cost nothing, few where they are dear; None is 1,024 samples, or three batches.
         draws_ahead (int, default 1): how many batches may be drawn from one pool of arrays at once, by scores that are then up to
             so many steps old; never more than an eighth of the pool, and one by a drawing rule that is not `divisible`.
+        learns_at_once (bool, default False): whether batches that were drawn from one pool at once may be given to `update` as one.
 
     Example:
         >>> import numpy as np
@@ -48,6 +49,7 @@ class Importance(Part, ABC):
     needs_labels = False
     pool_batches = None
     draws_ahead = 1
+    learns_at_once = False
 
     def bind(self, model):
         """Told of the model that is trained, before `build`. By default it is not needed.

@@ -45,6 +45,7 @@ class HistoryImportance(Importance):
     uses_labels = True
     pool_batches = 64
     draws_ahead = 8
+    learns_at_once = True
 
     def __init__(self, quantity="gnorm", factor=0.5, pressure=None):
         if quantity not in ("gnorm", "loss"):

@@ -113,9 +113,10 @@ class RunningMoments:
         return self._moments / self._moments[-1] if enough else None
 
     def observe(self, draw, gnorms, relative):
-        """Takes in one draw, in whose pool there was a choice, and what was measured of its samples; see `second_moments`."""
-        self._moments = self._MOMENTUM * self._moments + (1 - self._MOMENTUM) * second_moments(draw, gnorms, relative)
-        self._steps += 1
+        """Takes in a draw, in whose pool there was a choice, and what was measured of its samples; see `second_moments`."""
+        kept = self._MOMENTUM**draw.batches
+        self._moments = kept * self._moments + (1 - kept) * second_moments(draw, gnorms, relative)
+        self._steps += draw.batches
 
     def get_state(self) -> State:
         return {"steps": self._steps, "moments": self._moments.copy()}

@@ -13,7 +13,7 @@ import numpy as np
 from importance_sampling.registry import described
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
-from importance_sampling.sampling.measures import RunningMoments
+from importance_sampling.sampling.learning import Learning
 from importance_sampling.types import State
 
 _AT_ONCE = 8  # no more than this part of a pool is drawn at once: scores are to be those of the last few steps
@@ -45,7 +45,7 @@ class PoolSampler:
         self.replicas = replicas
         self._fixed = isinstance(self.batch_size_rule, Fixed)
         self._steps = 0
-        self._moments = RunningMoments(2)
+        self._learning = Learning(self.importance, self.smoothing)
         self._warned = set()  # kinds
 
     def build(self, size, classes):
@@ -90,6 +90,7 @@ class PoolSampler:
             raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
         size = len(pool.indices)
         b = min(batch_size, size)
+        self._learning.learn()
         scores = smoothed = None
         if self.importance.quantity is not None and (b < size or not self._fixed):
             scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
@@ -119,6 +120,9 @@ class PoolSampler:
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.
 
+        Where batches wait that were drawn from the same pool, this is kept until the last of them, or until the state or the variance
+        ratio is asked for.
+
         Args:
             draw (Draw): what `draw` returned.
             losses: `(b,)` floats, the losses of its samples, before weighting by alpha.
@@ -143,22 +147,16 @@ class PoolSampler:
             raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
         if np.any(values < 0):
             self._warn_of_negative(values)
-        known = np.isfinite(values)
-        # the unbiased estimate of the mean over the data set
-        mean = np.mean(values[known] / draw.relative[known]) if known.any() else math.nan
-        self.smoothing.observe(float(mean))
-        if draw.pool_size > len(values):  # else there was no choice
-            norms = values if gnorms is None else np.asarray(gnorms, np.float64)
-            self._moments.observe(draw, norms, draw.relative)
-            self.smoothing.judge(draw, norms)
-        self.importance.update(draw.indices, draw.labels, values)
+        self._learning.take(draw, values, values if gnorms is None else np.asarray(gnorms, np.float64))
+        if not self._has_waiting():
+            self._learning.learn()
 
     @property
     def variance_ratio(self):
         """The variance ratio of the last 100 steps or so, see `variance_ratio`: below 1 where the importance pays. A float, None
         before 100 steps in which there was a choice. Where no gradient-norm bounds are measured, losses stand for them."""
-        ratios = self._moments.ratios
-        return None if ratios is None else float(ratios[0])
+        self._learning.learn()
+        return self._ratio()
 
     def sizes(self, batch_size):
         """The batch sizes that steps may have, a tuple; None where they may be any."""
@@ -173,10 +171,12 @@ class PoolSampler:
         """Told before the first draw of an epoch, and whether that ends where the data end. There is nothing to do."""
 
     def close(self):
-        """Lets go of what is held for reading, after the last step. There is nothing here."""
+        """Told after the last step: learns what is to be learnt, and lets go of what is held for reading."""
+        self._learning.learn()
 
     def get_state(self) -> State:
         """Everything that the next choice among the same candidates depends on, apart from the arguments."""
+        self._learning.learn()
         states = {name: part.get_state() for name, part in self._parts().items()}
         return {"rng": self.rng.bit_generator.state, "kind": type(self.importance).__name__, "steps": self._steps, **states}
 
@@ -186,6 +186,7 @@ class PoolSampler:
         Raises:
             ValueError: the state is of another importance.
         """
+        self._learning.forget()
         if state["kind"] != type(self.importance).__name__:
             raise ValueError(f"`state` must be of a {type(self.importance).__name__}. Received: of a {state['kind']}")
         try:
@@ -198,7 +199,16 @@ class PoolSampler:
 
     def _parts(self):
         names = ("importance", "smoothing", "drawing", "reweighting", "batch_size_rule")
-        return {**{name: getattr(self, name) for name in names}, "variance_ratio": self._moments}
+        return {**{name: getattr(self, name) for name in names}, "variance_ratio": self._learning.moments}
+
+    def _has_waiting(self):
+        """Whether batches wait that were drawn from the same pool as the last."""
+        return False
+
+    def _ratio(self):
+        """The variance ratio as far as it was learnt."""
+        ratios = self._learning.moments.ratios
+        return None if ratios is None else float(ratios[0])
 
     def _smoothed(self, scores):
         """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
@@ -225,7 +235,7 @@ class PoolSampler:
 
     def _batch_size(self, batch_size, pool_size, smoothed):
         """What the rule says, rounded up so that the replicas can share it."""
-        info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, self.variance_ratio)
+        info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, self._ratio())
         b = checked(self.batch_size_rule, self.batch_size_rule.batch_size(info), info.pool_size)
         return min(b + -b % self.replicas, info.pool_size - info.pool_size % self.replicas)
 

@@ -168,11 +168,13 @@ class ImportanceSampler(PoolSampler):
         """
         if batch_size != self._checked:
             self.check_batch_size(batch_size)
-        waiting = self._waiting
-        if waiting is None or not waiting.left or not (self._fixed or self._is_wanted(waiting, batch_size)):
+        if not (self._has_waiting() and (self._fixed or self._is_wanted(self._waiting, batch_size))):
             self._waiting = self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)
         self._steps += 1
         return self._waiting.next()
+
+    def _has_waiting(self):
+        return self._waiting is not None and self._waiting.left > 0
 
     def _is_wanted(self, waiting, batch_size):
         """Whether batches that wait have the size that the rule wants now."""
@@ -194,7 +196,7 @@ class ImportanceSampler(PoolSampler):
     def get_state(self) -> State:
         """Everything that the next draw depends on, apart from the data and the arguments of the constructor."""
         state = {**super().get_state(), "size": len(self.source)}
-        return {**state, "waiting": self._waiting.get_state()} if self._waiting is not None and self._waiting.left else state
+        return {**state, "waiting": self._waiting.get_state()} if self._has_waiting() else state
 
     def set_state(self, state):
         """Goes on where `get_state` was called, in a sampler made with the same arguments.

@@ -31,8 +31,9 @@ class Smoothing(Part, ABC):
         does not matter."""
 
     def judge(self, draw, gnorms):
-        """Told after each step in which there was a choice of its `Draw` and of the gradient-norm bounds that were measured,
-        `(b,)`, losses where no bounds are. By default they do not matter."""
+        """Told of every step in which there was a choice: its `Draw`, and the gradient-norm bounds that were measured, `(b,)`,
+        losses where no bounds are. Several batches of one pool may be told as one, `draw.batches` says how many. By default they
+        do not matter."""
 
 
 class FunctionSmoothing(OfFunction, Smoothing):

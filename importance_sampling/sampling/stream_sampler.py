@@ -60,6 +60,7 @@ class StreamSampler(PoolSampler):
 
     def close(self):
         """Ends the reading of the stream, which begins again where it can."""
+        super().close()
         self._window.close()
 
     def example(self, batch_size):
