@@ -8,10 +8,12 @@ from benchmarks.time_to_result import result
 
 
 def runs_of(chosen, problem):
-    """The records of a problem: for each method that was run for every seed that uniform was, a list in the order of the seeds."""
-    seeds = [seed for seed in chosen.seeds if result(chosen.results, problem, "uniform", seed)]
-    found = {method: [result(chosen.results, problem, method, seed) for seed in seeds] for method in METHODS}
-    return {method: runs for method, runs in found.items() if runs and all(runs)}
+    """The records of a problem: for each method a list in the order of the seeds, of those seeds that have every method there is."""
+    found = {m: {seed: result(chosen.results, problem, m, seed) for seed in chosen.seeds} for m in METHODS}
+    found = {m: {seed: run for seed, run in runs.items() if run} for m, runs in found.items()}
+    found = {m: runs for m, runs in found.items() if runs}
+    seeds = [seed for seed in chosen.seeds if all(seed in runs for runs in found.values())]
+    return {m: [runs[seed] for seed in seeds] for m, runs in found.items()} if seeds and "uniform" in found else {}
 
 
 def spread(values):
@@ -33,7 +35,7 @@ def found(chosen):
 
 def headings(problem):
     """Of the columns of `cells`."""
-    return ["training", "samples", "seconds", problem.error_name, "test loss", "as good"]
+    return ["training", "samples", "seconds", "CPU seconds", problem.error_name, "test loss", "as good"]
 
 
 def table(chosen):
@@ -63,6 +65,7 @@ def cells(method, runs, uniform):
         METHODS[method].title,
         f"{np.median(ratio('samples')):.2f}",
         f"{middle:.2f}{plain}{quartiles}",
+        f"{np.median(ratio('cpu_seconds')):.2f}",
         _plus_minus([run["error"] for run in runs], 2),
         _plus_minus([run["loss"] for run in runs], 4),
         "" if method == "uniform" else "yes" if reaches(runs, uniform) else "no",

@@ -58,11 +58,14 @@ def table(problem, runs):
     title = f"{problem.title.partition(';')[0]}; {problem.steps} updates, {len(runs['uniform'])} seeds"
     caption = f"samples, seconds: parts of those of uniform sampling; test error: {problem.error_name}"
     rows = Table(title=title, caption=caption, padding=0)
-    for heading in time_report.headings(problem)[:-1]:
-        heading = "test error" if heading == problem.error_name else heading
+    headings = time_report.headings(problem)
+    shown = [i for i, heading in enumerate(headings) if heading not in ("CPU seconds", "as good")]
+    for i in shown:
+        heading = "test error" if headings[i] == problem.error_name else headings[i]
         rows.add_column(heading, justify="left" if heading == "training" else "right", no_wrap=True)
     for method, found in runs.items():
-        rows.add_row(*(text.partition(" (")[0] for text in time_report.cells(method, found, runs["uniform"])[:-1]))
+        cells = time_report.cells(method, found, runs["uniform"])
+        rows.add_row(*(cells[i].partition(" (")[0] for i in shown))
     return rows
 
 
