@@ -22,7 +22,7 @@ from examples.paper import networks
 from importance_sampling import ImportanceTraining
 
 METHODS = ("uniform", "history", "pcg", "approx at first", "approx", "oracle")
-BEFORE = {"approx": 528}  # steps that do not count: its network learns from each of the first 512 batches, then from some
+BEFORE = {"approx": 1100}  # steps that do not count: it learns from each of the first 512 batches, and then predicts all anew
 
 
 def images():
@@ -75,13 +75,15 @@ def turns(case, x, y, methods, rounds, steps):
         keras.utils.set_random_seed(0)
         model = case.network()
         model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-        fits.append(model.fit if method == "plain" else ImportanceTraining(model, importance=method.removesuffix(" at first"), seed=0).fit)
+        fits.append(
+            model.fit if method == "plain" else ImportanceTraining(model, importance=method.removesuffix(" at first"), seed=0).fit
+        )
     seconds = np.empty((rounds, len(methods)))
     given = case.given(x, y)
     for turn in range(-1, rounds):  # the first turn compiles and does not count
         for column, (method, fit) in enumerate(zip(methods, fits)):
-            clock = _Clock()
-            fit(**given, steps_per_epoch=BEFORE.get(method, steps) if turn < 0 else steps, verbose=0, callbacks=[clock])
+            clock, count = _Clock(), BEFORE.get(method, steps) if turn < 0 else steps
+            fit(**given, steps_per_epoch=count, verbose=0, callbacks=[clock])
             if turn >= 0:
                 seconds[turn, column] = clock.seconds() / (steps - SKIPPED)
     return seconds

@@ -8,7 +8,7 @@ from benchmarks.time_to_result import result
 
 
 def runs_of(chosen, problem):
-    """The records of a problem: for each method a list in the order of the seeds, of those seeds that have every method there is."""
+    """The records of a problem: for each method a list in the order of the seeds, of those seeds that have every method."""
     found = {m: {seed: result(chosen.results, problem, m, seed) for seed in chosen.seeds} for m in METHODS}
     found = {m: {seed: run for seed, run in runs.items() if run} for m, runs in found.items()}
     found = {m: runs for m, runs in found.items() if runs}

@@ -120,8 +120,8 @@ class PoolSampler:
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.
 
-        Where batches wait that were drawn from the same pool, this is kept until the last of them, or until the state or the variance
-        ratio is asked for.
+        Where batches wait that were drawn from the same pool, this is kept until the last of them, or until the state or the
+        variance ratio is asked for.
 
         Args:
             draw (Draw): what `draw` returned.
