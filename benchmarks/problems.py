@@ -96,17 +96,25 @@ def small_network():
 
 
 def normalised_network():
-    """Four convolutions with batch normalisation, 0.1 million parameters; images are mirrored and moved in training."""
+    """Six convolutions with batch normalisation, 0.43 million parameters; images are mirrored and moved in training."""
     model = keras.Sequential([keras.Input((32, 32, 3))])
     model.add(layers.RandomFlip("horizontal"))
     model.add(layers.RandomTranslation(0.125, 0.125, fill_mode="constant", interpolation="nearest"))
-    for filters, strides in ((16, 1), (32, 2), (64, 2), (128, 2)):
-        model.add(layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False))
-        model.add(layers.BatchNormalization())
-        model.add(layers.ReLU())
+    _add_convolution(model, 32, kernel=4, strides=2)
+    for filters in (64, 128):
+        _add_convolution(model, filters)
+        _add_convolution(model, filters)
+        model.add(layers.MaxPooling2D())
+    _add_convolution(model, 128)
     model.add(layers.GlobalAveragePooling2D())
     model.add(layers.Dense(10, activation="softmax"))
     return model
+
+
+def _add_convolution(model, filters, kernel=3, strides=1):
+    model.add(layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False))
+    model.add(layers.BatchNormalization())
+    model.add(layers.ReLU())
 
 
 PROBLEMS = {

@@ -3,6 +3,7 @@
 import time
 
 import keras
+import numpy as np
 
 EVALUATIONS = 12  # over a training, the last one at its end
 
@@ -19,7 +20,7 @@ def train(problem, method, seed, fraction=None, evaluations=EVALUATIONS, tick=la
     Returns:
         A dictionary: `seed`, `steps`, `batch_size`, `fraction`; `samples` trained on, `seconds` of `fit` and `cpu_seconds`
         of the process without evaluations; `error` in percent and `loss` on the test set at the end; `curve`, rows of samples,
-        seconds, error and loss.
+        seconds, error and loss; of a network with batch normalisation `refreshed`, error and loss by statistics measured anew.
     """
     steps = round(method.steps(fraction) * problem.steps)
     batch_size = round(method.batch(fraction) * problem.batch_size)
@@ -32,7 +33,25 @@ def train(problem, method, seed, fraction=None, evaluations=EVALUATIONS, tick=la
     trainer = method.trainer(model, steps, seed, clock.count)
     epochs = -(-steps * batch_size // len(x)) + 1  # more than enough; the clock stops it
     trainer.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=[clock])
-    return {"seed": seed, "steps": steps, "batch_size": batch_size, "fraction": fraction, **clock.result}
+    found = {"seed": seed, "steps": steps, "batch_size": batch_size, "fraction": fraction, **clock.result}
+    if normalisations(model):
+        refresh(model, x, seed)
+        found["refreshed"] = problem.evaluated(model, test)
+    return found
+
+
+def normalisations(model):
+    """The layers of batch normalisation of a sequential model."""
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def refresh(model, x, seed, batches=100, batch_size=128):
+    """Sets the statistics of batch normalisation to their means over batches that are drawn uniformly; nothing is trained."""
+    order = np.random.default_rng(seed).permutation(len(x))[: batches * batch_size].reshape(-1, batch_size)
+    for done, indices in enumerate(order):
+        for layer in normalisations(model):
+            layer.momentum = done / (done + 1)  # the running mean of all batches so far
+        model(x[np.sort(indices)], training=True)
 
 
 class Clock(keras.callbacks.Callback):
