@@ -103,9 +103,14 @@ def _same(fraction):
     return fraction
 
 
+def _auto(model, updates, seed, on_step):
+    return ImportanceTraining(model, "auto", seed=seed, on_step=on_step)
+
+
 METHODS = {
     "uniform": Method("uniform, plain `fit`", _plain, waits=False),
     "ours": Method("ours, k = 1", _ours(1.0), waits=False),
+    "auto": Method('`importance="auto"`', _auto, waits=False),
     "ours_half": Method("ours, k = 0.5", _ours(0.5), waits=False),
     "smaller": Method("control: smaller batches", _plain, batch=_same),
     "shorter": Method("control: fewer updates", _plain, steps=_same),

@@ -30,6 +30,7 @@ from importance_sampling.importance.moving_mean import HistoryImportance
 from importance_sampling.importance.oracle import Oracle
 from importance_sampling.importance.uniform import Uniform
 from importance_sampling.registry import register, registered
+from importance_sampling.sampling.auto import Auto
 from importance_sampling.sampling.batch_size import BatchSizeRule, EqualVariance, Fixed, StepInfo, Warmup
 from importance_sampling.sampling.drawing import Drawing
 from importance_sampling.sampling.measured import measured
@@ -44,6 +45,7 @@ from importance_sampling.version import __version__
 __all__ = [
     "ApproximateImportanceTraining",
     "ArraySource",
+    "Auto",
     "BatchSizeRule",
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",

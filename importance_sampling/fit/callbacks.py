@@ -17,8 +17,8 @@ from importance_sampling.fit.hooks import Hooks
 from importance_sampling.fit.sampler_of import check_indexed, classes_of_batch
 from importance_sampling.model.replicas import check_divisible, local_batch
 from importance_sampling.model.steps import TrainStep
+from importance_sampling.sampling.batch_size import check_batch_size
 from importance_sampling.sampling.pool_sampler import PoolSampler
-from importance_sampling.sampling.sampler import check_batch_size
 from importance_sampling.sampling.settings import Settings
 from importance_sampling.sampling.stream_sampler import labels_of, shared
 from importance_sampling.types import Pool
@@ -67,14 +67,14 @@ class ImportanceSampling(Engine):
         self,
         batch_size,
         importance="oracle",
-        k=0.5,
-        smoothing="adaptive",
+        k=None,
+        smoothing=None,
         draws="systematic",
         reweighting="rescaled",
         seed=None,
         map=None,
         on_step=None,
-        batch_size_rule="fixed",
+        batch_size_rule=None,
     ):
         check_batch_size(batch_size)
         super().__init__(Hooks(map, on_step), batch_size)

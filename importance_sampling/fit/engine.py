@@ -66,6 +66,7 @@ class Engine(keras.callbacks.Callback, ABC):
         self._replicas = replicas_of(self.model)
         check_divisible(self._batch_size, self._replicas)
         self._scoped = in_scope()
+        self._shown = 0  # of the sentences about what the importance decided
         if type(self.model).make_train_function is not keras.Model.make_train_function:
             raise ValueError(
                 "`model.make_train_function` must be that of Keras, whose steps this library makes its own. "
@@ -80,8 +81,22 @@ class Engine(keras.callbacks.Callback, ABC):
         self._due = True
         self._fit = getattr(self.model, "history", None)  # another object in every `fit`
 
+    def on_epoch_end(self, epoch, logs=None):
+        said = self._decisions[self._shown :]
+        self._shown += len(said)
+        if self.params.get("verbose"):
+            for sentence in said:
+                print(sentence)
+
     def on_train_end(self, logs=None):
+        if self._decisions:
+            self.model.history.decisions = list(self._decisions)
         self.close()
+
+    @property
+    def _decisions(self):
+        """What the importance has decided, sentences."""
+        return self._sampler.importance.decisions
 
     def close(self):
         """Leaves the model as it was found. Also called when training ends by an exception."""

@@ -13,7 +13,7 @@ from importance_sampling.fit.hooks import Hooks
 from importance_sampling.model.probe import check_fit
 from importance_sampling.model.replicas import check_divisible, out_of_scope, replicas_of
 from importance_sampling.model.steps import TrainStep
-from importance_sampling.sampling.sampler import check_batch_size
+from importance_sampling.sampling.batch_size import check_batch_size
 from importance_sampling.sampling.settings import Settings
 
 
@@ -32,12 +32,14 @@ class ImportanceTraining:
     Args:
         model (keras.Model): compiled.
         importance (default "approx"): how important a sample is. `"approx"`: the loss predicted by an LSTM from the sample's past
-            losses and its class (the paper's method); `"history"`: the moving mean of the gradient-norm bounds that its steps gave;
+            losses and its class (the paper's method); `"auto"`: what is measured to pay, see `Auto`; `"history"`: the moving mean
+            of the gradient-norm bounds that its steps gave;
             `"oracle"`: the loss by a forward pass of the model itself; `"pcg"`: the mean loss of its class; `"gnorm"`,
             `"full_gnorm"`: by a forward pass, the bound on or the exact gradient norm; `"uniform"`.
-        k (float, default 0.5): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
-        smoothing (default "adaptive"): `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`,
-            `power`.
+        k (float, default None): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
+            None is 0.5, and 1 for "auto".
+        smoothing (default None): `"adaptive"` (half the mean training loss), `"measured"`, a constant >= 0, or `additive`,
+            `adaptive`, `power`. None is "adaptive"; "auto" has its own.
         presample (int, default None): B, the candidates of each step, out of which the batch is chosen; above N it means all
             samples. None is 64 batches for "approx", "history" and "pcg" on arrays, and 1,024, or three batches, on batches of
             data, which are held in memory; three batches for "oracle", "gnorm" and "full_gnorm".
@@ -77,8 +79,8 @@ class ImportanceTraining:
         self,
         model,
         importance="approx",
-        k=0.5,
-        smoothing="adaptive",
+        k=None,
+        smoothing=None,
         presample=None,
         draws="systematic",
         pools=None,
@@ -86,7 +88,7 @@ class ImportanceTraining:
         seed=None,
         map=None,
         on_step=None,
-        batch_size_rule="fixed",
+        batch_size_rule=None,
     ):
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")

@@ -22,6 +22,11 @@ class Importance(Part, ABC):
         draws_ahead (int, default 1): how many batches may be drawn from one pool of arrays at once, by scores that are then up to
             so many steps old; never more than an eighth of the pool, and one by a drawing rule that is not `divisible`.
         learns_at_once (bool, default False): whether batches that were drawn from one pool at once may be given to `update` as one.
+        chooses (bool, default True): whether it has something to choose by, now. Where not, batches are those of uniform sampling,
+            and it goes on learning from them.
+        defaults (dict, default {}): values of `k`, `smoothing` and `batch_size_rule` that go with it, for users who give none.
+        decisions (sequence of str, default ()): sentences about what it has decided so far; `fit` shows those that are new after an
+            epoch.
 
     Example:
         >>> import numpy as np
@@ -50,6 +55,9 @@ class Importance(Part, ABC):
     pool_batches = None
     draws_ahead = 1
     learns_at_once = False
+    chooses = True
+    defaults = {}
+    decisions = ()
 
     def bind(self, model):
         """Told of the model that is trained, before `build`. By default it is not needed.
@@ -80,6 +88,11 @@ class Importance(Part, ABC):
 
         Returns:
             `(B,)` floats. Negative scores are treated as 0; if one is not finite, the draw is uniform, with a warning.
+        """
+
+    def judge(self, draw, gnorms):
+        """Told of every `Draw` before `update`, with what was measured of it: gradient-norm bounds, `(b,)` floats, or losses where
+        no bounds are. Several batches of one pool may be told as one, `draw.batches` says how many. By default they do not matter.
         """
 
     @abstractmethod

@@ -1,12 +1,15 @@
 """The importance that the model itself gives to a sample."""
 
 import copy
+import math
 
 import numpy as np
 
 from importance_sampling.importance.base import IMPORTANCES, Importance
+from importance_sampling.importance.threshold import Gain
 from importance_sampling.model.probe import fixed_batch_size
 from importance_sampling.model.scorer import SCORES, Scorer
+from importance_sampling.types import State
 
 
 class Oracle(Importance):
@@ -25,9 +28,12 @@ class Oracle(Importance):
             took 0.7 of the time of 128 on a language model of 10,001 words), convolutions do not. With masks, and with the
             `ignore_class` of a loss, Keras divides by what is valid in the whole batch: there one pass takes the whole pool, so
             that all scores have one unit. Where memory is short for that, make `presample` smaller.
+        tau (float, default None): number >= 1, below which nothing is scored: batches are then those of uniform sampling, and tell
+            whether scores would pay, see `Gain`. A pool of B pays for itself above `(B + 3 b) / (3 b)` where a backward pass takes
+            twice the time of a forward one, which is 2 for the pool of three batches. None scores always.
 
     Raises:
-        ValueError: `quantity` is unknown or `batch_size` is below 1.
+        ValueError: `quantity` is unknown, `batch_size` is below 1 or `tau` is.
 
     Example:
         >>> import keras, numpy as np
@@ -38,17 +44,20 @@ class Oracle(Importance):
         >>> history = training.fit(np.ones((16, 2)), np.arange(16.0), batch_size=4, verbose=0)
 
     References:
-        Section 4 of arXiv:1706.00043 (oracle); arXiv:1803.00942 (gnorm).
+        Section 4 of arXiv:1706.00043 (oracle); arXiv:1803.00942 (gnorm; tau in section 3.3).
     """
 
     pool_batches = 3
 
-    def __init__(self, model=None, quantity="loss", batch_size=128):
+    def __init__(self, model=None, quantity="loss", batch_size=128, tau=None):
         if quantity not in SCORES:
             raise ValueError(f"`quantity` must be one of {', '.join(SCORES)}. Received: quantity={quantity!r}")
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
+        if tau is not None and not 1 <= tau < math.inf:
+            raise ValueError(f"`tau` must be None or a number >= 1. Received: tau={tau}")
         self.quantity = quantity
+        self.tau = tau
         self._model = model
         self._scorer = None if model is None else Scorer(model, quantity)
         self._batch_size = batch_size
@@ -77,6 +86,7 @@ class Oracle(Importance):
         Raises:
             ValueError: the model takes batches of one size only, and keeps a state from one to the next.
         """
+        self.gain = Gain()
         fixed = fixed_batch_size(self._model)
         if fixed and any(getattr(layer, "stateful", False) for layer in self._model.layers):
             raise ValueError(f"`model` must take batches of any size, to score a pool. Received: batches of {fixed} only")
@@ -96,8 +106,26 @@ class Oracle(Importance):
         """The scores of some candidates by a model that takes batches of one size: they are repeated until there are so many."""
         return np.asarray(self._scorer(*pool.read(np.resize(part, size))))[: len(part)]
 
+    @property
+    def chooses(self):
+        """Whether `tau` was exceeded lately; always without one."""
+        found = None if self.tau is None else self.gain.tau
+        return self.tau is None or (found is not None and found > self.tau)
+
+    def judge(self, draw, gnorms):
+        """Takes in what a draw tells about the gain."""
+        if self.tau is not None:
+            self.gain.observe(draw, gnorms)
+
     def update(self, indices, labels, values):
         """The model is the oracle; it learns by being trained."""
+
+    def get_state(self) -> State:
+        return {} if self.tau is None else self.gain.get_state()
+
+    def set_state(self, state):
+        if self.tau is not None:
+            self.gain.set_state(state)
 
 
 IMPORTANCES.register("oracle", Oracle)

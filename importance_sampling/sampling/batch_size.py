@@ -170,6 +170,16 @@ class FunctionRule(OfFunction, BatchSizeRule):
         return self._function(info)
 
 
+def check_batch_size(batch_size):
+    """Refuses what is no batch size.
+
+    Raises:
+        ValueError: it is no whole number, or below 1.
+    """
+    if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
+        raise ValueError(f"`batch_size` must be a whole number >= 1. Received: batch_size={batch_size}")
+
+
 def checked(rule, found, pool_size):
     """A batch size that a rule returned.
 

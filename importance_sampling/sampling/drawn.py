@@ -14,7 +14,7 @@ class Drawn:
     Args:
         pool (Pool): B candidates.
         scores: `(B,)` float64 before smoothing.
-        smoothed: `(B,)` float64, or None.
+        smoothed: `(B,)` float64; None where nothing was scored.
         expected: `(B,)` float64, how often each candidate was expected in one batch.
         chosen: `(m, b)` ints, positions in the pool.
         weights: `(m, b)` float32.
@@ -43,7 +43,7 @@ class Drawn:
         return {
             "indices": self.pool.indices.copy(),
             "scores": self._scores.copy(),
-            "smoothed": self.smoothed.copy(),
+            "smoothed": np.zeros(0) if self.smoothed is None else self.smoothed.copy(),
             "expected": self._expected.copy(),
             "chosen": self._chosen[-self.left :].copy(),
             "weights": self._weights[-self.left :].copy(),
@@ -52,9 +52,18 @@ class Drawn:
     @classmethod
     def of_state(cls, state, pool_of):
         """What `get_state` was called of; `pool_of` maps indices to a `Pool`."""
-        floats = (np.array(state[name], np.float64) for name in ("scores", "smoothed", "expected"))
+        scores, smoothed, expected = (np.array(state[name], np.float64) for name in ("scores", "smoothed", "expected"))
         chosen, weights = np.array(state["chosen"], np.int64), np.array(state["weights"], np.float32)
-        return cls(pool_of(np.array(state["indices"], np.int64)), *floats, chosen, weights)
+        pool = pool_of(np.array(state["indices"], np.int64))
+        return cls(pool, scores, smoothed if len(smoothed) else None, expected, chosen, weights)
+
+
+def in_order(pool, batches):
+    """A pool whose samples are taken in their order, all of them, by m batches of equal size: uniform sampling."""
+    size = len(pool)
+    chosen = np.arange(size).reshape(batches, -1)
+    weights = np.ones(chosen.shape, np.float32)
+    return Drawn(pool, np.full(size, np.nan), None, np.full(size, 1 / batches), chosen, weights)
 
 
 def dealt(values, batches):

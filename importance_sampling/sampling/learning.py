@@ -52,11 +52,11 @@ class Learning:
     def _of_pool(self, draws, values, gnorms):
         for draw, of_draw in zip(draws, values):
             self._smoothing.observe(_mean(draw, of_draw))
-        draw, of_all = together(draws), np.concatenate(values)
+        draw, of_all, norms = together(draws), np.concatenate(values), np.concatenate(gnorms)
         if draw.pool_size > len(draws[0]):  # else there was no choice
-            norms = np.concatenate(gnorms)
             self.moments.observe(draw, norms, draw.relative)
             self._smoothing.judge(draw, norms)
+        self._importance.judge(draw, norms)
         if self._importance.learns_at_once:
             self._importance.update(draw.indices, draw.labels, of_all)
         else:

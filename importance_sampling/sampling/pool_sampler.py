@@ -5,19 +5,17 @@ It joins the parts of the settings, and owns the random generator. Where the poo
 """
 
 import copy
-import math
 import warnings
 
 import numpy as np
 
-from importance_sampling.registry import described
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
 from importance_sampling.sampling.learning import Learning
+from importance_sampling.sampling.smoothing import probabilities
 from importance_sampling.types import State
 
 _AT_ONCE = 8  # no more than this part of a pool is drawn at once: scores are to be those of the last few steps
-_UNIFORM = "Importance scores must be finite; this draw, and any like it, is uniform."
 
 
 class PoolSampler:
@@ -92,11 +90,11 @@ class PoolSampler:
         b = min(batch_size, size)
         self._learning.learn()
         scores = smoothed = None
-        if self.importance.quantity is not None and (b < size or not self._fixed):
+        if self._has_a_say and (b < size or not self._fixed):
             scores = np.asarray(self.importance.score(pool), np.float64)  # (B,)
             if scores.shape != (size,):
                 raise ValueError(f"`importance.score` must return shape ({size},). Received: {scores.shape}")
-            smoothed = self._smoothed(scores)
+            smoothed = probabilities(self.smoothing, self._not_negative(scores), self._warn)
         if not self._fixed:
             b = self._batch_size(batch_size, size, smoothed)
         if scores is None:
@@ -201,6 +199,11 @@ class PoolSampler:
         names = ("importance", "smoothing", "drawing", "reweighting", "batch_size_rule")
         return {**{name: getattr(self, name) for name in names}, "variance_ratio": self._learning.moments}
 
+    @property
+    def _has_a_say(self):
+        """Whether the importance chooses, now."""
+        return self.importance.quantity is not None and self.importance.chooses
+
     def _has_waiting(self):
         """Whether batches wait that were drawn from the same pool as the last."""
         return False
@@ -210,34 +213,17 @@ class PoolSampler:
         ratios = self._learning.moments.ratios
         return None if ratios is None else float(ratios[0])
 
-    def _smoothed(self, scores):
-        """Smoothed scores over their sum, `(B,)`; uniform where that says nothing."""
-        lowest = scores.min()  # NaN where one is
-        if not (math.isfinite(lowest) and math.isfinite(scores.max())):
-            self._warn("scores", f"{_UNIFORM} Received: {scores[~np.isfinite(scores)][0]} among {len(scores)} scores")
-            return np.full(len(scores), 1 / len(scores))
-        if lowest < 0:
-            self._warn_of_negative(scores)
-        smoothed = self.smoothing(np.maximum(scores, 0))
-        if np.shape(smoothed) != scores.shape or np.min(smoothed) < 0:
-            received = f"shape {np.shape(smoothed)}" if np.shape(smoothed) != scores.shape else np.min(smoothed)
-            raise ValueError(
-                f"`smoothing` must return {len(scores)} numbers >= 0. Received: {received} from {described(self.smoothing)}"
-            )
-        largest = smoothed.max()
-        if not math.isfinite(largest):
-            self._warn("smoothing", f"{_UNIFORM} Received: {largest} after smoothing by {self.smoothing}")
-            return np.full(len(scores), 1 / len(scores))
-        if largest <= 0:  # every sample is handled
-            return np.full(len(scores), 1 / len(scores))
-        smoothed = smoothed / largest  # their sum cannot overflow
-        return smoothed / smoothed.sum()
-
     def _batch_size(self, batch_size, pool_size, smoothed):
-        """What the rule says, rounded up so that the replicas can share it."""
-        info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, self._ratio())
+        """What the rule says, rounded up so that the replicas can share it. What is drawn uniformly has no variance ratio."""
+        ratio = None if smoothed is None else self._ratio()
+        info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, ratio)
         b = checked(self.batch_size_rule, self.batch_size_rule.batch_size(info), info.pool_size)
         return min(b + -b % self.replicas, info.pool_size - info.pool_size % self.replicas)
+
+    def _not_negative(self, scores):
+        if scores.min() < 0:
+            self._warn_of_negative(scores)
+        return np.maximum(scores, 0)
 
     def _warn_of_negative(self, values):
         quantity = self.importance.quantity

@@ -11,9 +11,10 @@ from importance_sampling.copying import deep_copied
 from importance_sampling.data.labels import class_ids, class_ids_if_any
 from importance_sampling.data.reading import CachedReader
 from importance_sampling.registry import described
-from importance_sampling.sampling.drawn import Drawn
+from importance_sampling.sampling.batch_size import check_batch_size
+from importance_sampling.sampling.drawn import Drawn, in_order
 from importance_sampling.sampling.pool_sampler import PoolSampler
-from importance_sampling.sampling.pools import POOLS
+from importance_sampling.sampling.pools import POOLS, OrderedPools
 from importance_sampling.sampling.settings import Settings
 from importance_sampling.types import Pool, State
 
@@ -29,11 +30,12 @@ class ImportanceSampler(PoolSampler):
     Args:
         source (ArraySource): the data; or any object with `__len__`, `__getitem__` for an array of indices and `targets`. Inputs
             are read only by an importance that needs them (`Oracle`).
-        importance (default "approx"): `"approx"`, `"history"`, `"pcg"`, `"uniform"`, or another importance, such as
+        importance (default "approx"): `"approx"`, `"history"`, `"auto"`, `"pcg"`, `"uniform"`, or another importance, such as
             `Oracle(model)`.
-        k (float, default 0.5): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
-        smoothing (default "adaptive"): `"adaptive"` (half the mean training loss), a constant >= 0, or `additive`, `adaptive`,
-            `power`.
+        k (float, default None): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
+            None is 0.5, and 1 for "auto".
+        smoothing (default None): `"adaptive"` (half the mean training loss), `"measured"`, a constant >= 0, or `additive`,
+            `adaptive`, `power`. None is "adaptive"; "auto" has its own.
         presample (int, default None): B, the candidates of each draw, out of which the batch is chosen; above N it means the whole
             data set. None is 64 batches for "approx", "history" and "pcg", three for an `Oracle`, and 1,024, or three batches where
             these are more, for others.
@@ -47,8 +49,8 @@ class ImportanceSampler(PoolSampler):
         seed (int, numpy.random.SeedSequence or None, default None): the same seed gives the same draws, bit for bit.
         classes (int, default None): number of classes, for an importance that tells them apart. None finds it in the targets, which
             need not be classes for `"approx"`; 0 means that they are none.
-        batch_size_rule (default "fixed"): how many samples each step takes: `"equal-variance"`, `Warmup(steps)`, or a function of
-            a `StepInfo`.
+        batch_size_rule (default None): how many samples each step takes: `"fixed"`, `"equal-variance"`, `Warmup(steps)`, or a
+            function of a `StepInfo`. None is "fixed", and "equal-variance" for "auto".
 
     Raises:
         ValueError: an argument breaks one of the rules above, or the labels do not fit the importance.
@@ -73,15 +75,15 @@ class ImportanceSampler(PoolSampler):
         self,
         source,
         importance="approx",
-        k=0.5,
-        smoothing="adaptive",
+        k=None,
+        smoothing=None,
         presample=None,
         draws="systematic",
         pools=None,
         reweighting="rescaled",
         seed=None,
         classes=None,
-        batch_size_rule="fixed",
+        batch_size_rule=None,
     ):
         settings = Settings.of(importance, k, smoothing, presample, draws, pools, reweighting, batch_size_rule)
         self._begin(source, settings.bound(None), seed, classes)
@@ -98,6 +100,8 @@ class ImportanceSampler(PoolSampler):
         self._chooses = settings.importance.quantity is not None
         self._pools = copy.copy(settings.pools) or POOLS.make("random" if self._chooses else "permutation")
         self._pools.build(len(source))
+        self._walk = OrderedPools(getattr(self._pools, "shuffled", True))  # where the importance has no say
+        self._walk.build(len(source))
         self._size, self._checked, self._waiting = len(source), None, None
         self.build(len(source), self.read_from(source, classes))
 
@@ -129,7 +133,7 @@ class ImportanceSampler(PoolSampler):
                 f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"
             )
         self.settings.check_presample(batch_size)
-        if batch_size != self._checked:
+        if self._checked not in (None, batch_size):
             self._waiting = None
         self._checked, self._pool_size = batch_size, self.pool_size(batch_size)
 
@@ -168,8 +172,8 @@ class ImportanceSampler(PoolSampler):
         """
         if batch_size != self._checked:
             self.check_batch_size(batch_size)
-        if not (self._has_waiting() and (self._fixed or self._is_wanted(self._waiting, batch_size))):
-            self._waiting = self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)
+        if not (self._has_waiting() and self._is_wanted(self._waiting, batch_size)):
+            self._waiting = self._next(batch_size)
         self._steps += 1
         return self._waiting.next()
 
@@ -178,7 +182,19 @@ class ImportanceSampler(PoolSampler):
 
     def _is_wanted(self, waiting, batch_size):
         """Whether batches that wait have the size that the rule wants now."""
+        if self._fixed:
+            return waiting.batch_size == batch_size
         return waiting.batch_size == self._batch_size(batch_size, len(waiting.pool), waiting.smoothed)
+
+    def _next(self, batch_size):
+        """Draws from the next pool, or, where the importance has no say, takes the next samples of a walk through the data."""
+        self._learning.learn()
+        ahead = self.importance.draws_ahead
+        if self._has_a_say or not self._chooses:
+            return self._drawn(self._next_pool(), batch_size, ahead)
+        b = batch_size if self._fixed else self._batch_size(batch_size, self._pool_size, None)
+        batches = max(1, min(ahead, self._size // b))
+        return in_order(self._pool_of(self._walk.next(batches * b, self.rng)), batches)
 
     def _next_pool(self):
         size = self._pool_size
@@ -210,7 +226,7 @@ class ImportanceSampler(PoolSampler):
         self._waiting = Drawn.of_state(state["waiting"], self._pool_of) if "waiting" in state else None
 
     def _parts(self):
-        return {**super()._parts(), "pools": self._pools}
+        return {**super()._parts(), "pools": self._pools, "walk": self._walk}
 
     def _classes(self, targets, classes):
         """Class ids and their number; None and 0 where there are none and none are needed."""
@@ -230,13 +246,3 @@ class ImportanceSampler(PoolSampler):
                 return None, 0
             raise ValueError(f"`y` must be class ids below max({_CLASSES}, number of samples) = {largest}. Received: y={count - 1}")
         return ids, count if classes is None else classes
-
-
-def check_batch_size(batch_size):
-    """Refuses what is no batch size.
-
-    Raises:
-        ValueError: it is no whole number, or below 1.
-    """
-    if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
-        raise ValueError(f"`batch_size` must be a whole number >= 1. Received: batch_size={batch_size}")

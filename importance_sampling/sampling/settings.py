@@ -14,6 +14,8 @@ from importance_sampling.sampling.pools import POOLS, Pools
 from importance_sampling.sampling.reweighting import REWEIGHTINGS, Reweighting, check_k
 from importance_sampling.sampling.smoothing import SMOOTHINGS, Smoothing
 
+_USUAL = {"k": 0.5, "smoothing": "adaptive", "batch_size_rule": "fixed"}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Settings:
@@ -37,15 +39,15 @@ class Settings:
     def of(
         cls,
         importance,
-        k=0.5,
-        smoothing="adaptive",
+        k=None,
+        smoothing=None,
         presample=None,
         draws="systematic",
         pools=None,
         reweighting="rescaled",
-        batch_size_rule="fixed",
+        batch_size_rule=None,
     ):
-        """The settings that a user gives, see `ImportanceSampler`.
+        """The settings that a user gives, see `ImportanceSampler`; None is what goes with the importance.
 
         Raises:
             ValueError: one of them breaks a rule; names the argument, the rule and the value.
@@ -54,6 +56,11 @@ class Settings:
         if importance.quantity not in (None, *SCORES):
             rule = f"`importance.quantity` must be None or one of {', '.join(SCORES)}"
             raise ValueError(f"{rule}. Received: quantity={importance.quantity!r}")
+        usual = {**_USUAL, **importance.defaults}
+        k, smoothing, batch_size_rule = (
+            usual[name] if given is None else given
+            for name, given in (("k", k), ("smoothing", smoothing), ("batch_size_rule", batch_size_rule))
+        )
         check_k(k)
         if presample is not None and not (isinstance(presample, (int, np.integer)) and presample >= 1):
             raise ValueError(f"`presample` must be None or a whole number >= 1. Received: presample={presample}")

@@ -9,8 +9,10 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from importance_sampling.registry import OfFunction, Part, Registry
+from importance_sampling.registry import OfFunction, Part, Registry, described
 from importance_sampling.types import State
+
+_UNIFORM = "Importance scores must be finite; this draw, and any like it, is uniform."
 
 
 class Smoothing(Part, ABC):
@@ -156,6 +158,35 @@ class adaptive(Smoothing):
 
     def __repr__(self):
         return f"adaptive({self.fraction}, momentum={self.momentum})"
+
+
+def probabilities(smoothing, scores, warn):
+    """Smoothed scores over their sum, `(B,)` float64; uniform where that says nothing.
+
+    Args:
+        smoothing (Smoothing): maps scores to numbers >= 0.
+        scores: `(B,)` float64; NaN or infinite ones are warned of.
+        warn: function of a kind of warning and a text.
+
+    Raises:
+        ValueError: the smoothing returns what it must not.
+    """
+    lowest, highest = scores.min(), scores.max()  # NaN where one is
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        warn("scores", f"{_UNIFORM} Received: {scores[~np.isfinite(scores)][0]} among {len(scores)} scores")
+        return np.full(len(scores), 1 / len(scores))
+    smoothed = smoothing(scores)
+    if np.shape(smoothed) != scores.shape or np.min(smoothed) < 0:
+        received = f"shape {np.shape(smoothed)}" if np.shape(smoothed) != scores.shape else np.min(smoothed)
+        raise ValueError(f"`smoothing` must return {len(scores)} numbers >= 0. Received: {received} from {described(smoothing)}")
+    largest = smoothed.max()
+    if not math.isfinite(largest):
+        warn("smoothing", f"{_UNIFORM} Received: {largest} after smoothing by {smoothing}")
+        return np.full(len(scores), 1 / len(scores))
+    if largest <= 0:  # every sample is handled
+        return np.full(len(scores), 1 / len(scores))
+    smoothed = smoothed / largest  # their sum cannot overflow
+    return smoothed / smoothed.sum()
 
 
 def non_negative(name, value):

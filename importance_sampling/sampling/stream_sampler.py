@@ -76,14 +76,17 @@ class StreamSampler(PoolSampler):
     def draw(self, batch_size):
         """Chooses the samples of one step; see `ImportanceSampler.draw`. Without indices the samples are counted as they come.
 
-        Uniform importance takes the next batch as it comes. At the end of a generator the pool becomes smaller. Where all of the
-        pool is taken and its samples cannot be shared evenly by the replicas, some are in it twice.
+        Uniform importance takes the next batch as it comes, and so does one that has nothing to choose by. At the end of a
+        generator the pool becomes smaller. Where all of the pool is taken and its samples cannot be shared evenly by the replicas,
+        some are in it twice.
 
         Raises:
             StopIteration: this pass has come to its end, where the epoch ends with it, or there is no next pass.
         """
-        pool = pool_of_parts(self._window.next(over_the_end=not self._to_the_end))
-        if not self._chooses or len(pool) < batch_size:
+        parts = self._window.next(over_the_end=not self._to_the_end)
+        self._learning.learn()
+        pool = pool_of_parts(parts if self._has_a_say else parts[:1])
+        if not self._has_a_say or len(pool) < batch_size:
             pool = shared(pool, self.replicas)
             batch_size = len(pool)
         return self.choose(pool, batch_size)
