@@ -84,7 +84,7 @@ class Engine(keras.callbacks.Callback, ABC):
     def on_epoch_end(self, epoch, logs=None):
         said = self._decisions[self._shown :]
         self._shown += len(said)
-        if self.params.get("verbose"):
+        if (self.params or {}).get("verbose"):
             for sentence in said:
                 print(sentence)
 
@@ -200,6 +200,7 @@ def joined(callbacks, engine):
         yield [*given, engine]
         return
     callbacks.callbacks.append(engine)
+    engine.set_params(callbacks.params)
     try:
         yield callbacks
     finally:
