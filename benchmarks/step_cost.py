@@ -2,70 +2,23 @@
 
     python -m benchmarks.step_cost
 
-Networks: that of section 4.1 of the paper (MNIST), a 512-512 MLP whose step takes some milliseconds (MNIST too), and the language
-model of section 4.3 (Penn Treebank). The data are real, each method has its default pool. All methods take turns of a few steps,
+Networks and data: `benchmarks.cases`. Each method has its default pool. All methods take turns of a few steps,
 so that a change of the machine's speed meets all of them. Ratios are taken turn by turn against the plain turn beside it; their
 median is the figure, their quartiles tell the noise.
 """
 
 import argparse
 import time
-from dataclasses import dataclass
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from examples import datasets, options
-from examples.paper import data as paper_data
-from examples.paper import networks
+from benchmarks.cases import CASES, METHODS
+from examples import options
 from importance_sampling import ImportanceTraining
 
-METHODS = ("uniform", "history", "pcg", "approx at first", "approx", "oracle")
-BEFORE = {"approx": 1100}  # steps that do not count: it learns from each of the first 512 batches, and then predicts all anew
-
-
-def images():
-    (x, y), _ = datasets.mnist()
-    return x, y
-
-
-def words():
-    found = paper_data.penn_treebank()
-    return found.x, found.y
-
-
-def mlp():
-    """Two layers of 512 on the pixels of MNIST, 0.67 million parameters."""
-    layers = [keras.layers.Flatten(), *(keras.layers.Dense(512, activation="relu") for _ in range(2))]
-    return keras.Sequential([keras.Input((28, 28, 1)), *layers, keras.layers.Dense(10, activation="softmax")])
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network on data, in batches of some size; `streamed` as a `tf.data.Dataset` in place of arrays."""
-
-    title: str
-    data: object
-    network: object
-    batch_size: int = 128
-    streamed: bool = False
-    methods: tuple = METHODS
-
-    def given(self, x, y):
-        """What `fit` is given."""
-        if not self.streamed:
-            return {"x": x, "y": y, "batch_size": self.batch_size}
-        return {"x": tf.data.Dataset.from_tensor_slices((x, y)).shuffle(10_000, seed=0).repeat().batch(self.batch_size)}
-
-
-CASES = {
-    "mnist": Case("the paper's MNIST network, batches of 128", images, networks.mnist),
-    "mlp": Case("a 512-512 MLP on MNIST, batches of 128", images, mlp),
-    "words": Case("the paper's word model, batches of 128", words, networks.penn_treebank),
-    "mnist-32": Case("the paper's MNIST network, batches of 32", images, networks.mnist, 32, methods=("oracle",)),
-    "mnist-32-tf.data": Case("the same from tf.data", images, networks.mnist, 32, streamed=True, methods=("oracle",)),
-}
+# steps that do not count: "approx" learns from each of the first 512 batches, and then predicts all anew; "auto" sees all samples
+BEFORE = {"approx": 1100, "auto": 1100}
 
 
 def turns(case, x, y, methods, rounds, steps):
@@ -74,7 +27,7 @@ def turns(case, x, y, methods, rounds, steps):
     for method in methods:
         keras.utils.set_random_seed(0)
         model = case.network()
-        model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+        model.compile(keras.optimizers.Adam(1e-3), case.loss)
         fits.append(
             model.fit if method == "plain" else ImportanceTraining(model, importance=method.removesuffix(" at first"), seed=0).fit
         )

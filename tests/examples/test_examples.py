@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import step_cost
+from benchmarks import cases, step_cost
 from examples import callback, datasets, fit, mnist_cnn, own_loop, rare_class
 from examples.cache import cached, content_of
 from examples.paper import cli
@@ -145,7 +145,7 @@ def test_the_error_names_all_that_was_tried(cache, monkeypatch):
 
 
 def test_the_benchmark_gives_a_time_for_every_method_and_round(mnist):
-    seconds = step_cost.turns(step_cost.CASES["mlp"], *mnist, ["plain", "pcg"], rounds=2, steps=4)
+    seconds = step_cost.turns(cases.CASES["mlp"], *mnist, ["plain", "pcg"], rounds=2, steps=4)
     assert seconds.shape == (2, 2) and np.all(seconds > 0)
 
 
