@@ -43,6 +43,7 @@ class ImportanceSampling(Engine):
         map (function, default None): applied to every chosen sample, see `ImportanceTraining`.
         on_step (function, default None): called after each step with the `Draw` and its losses, see `ImportanceTraining`. Without
             `with_indices` its indices count the samples as they come.
+        logs (bool, default False): whether logs also tell of the draws, see `ImportanceTraining`.
 
     Attributes:
         sampler: what chooses; None before the first `fit`.
@@ -75,9 +76,10 @@ class ImportanceSampling(Engine):
         map=None,
         on_step=None,
         batch_size_rule=None,
+        logs=False,
     ):
         check_batch_size(batch_size)
-        super().__init__(Hooks(map, on_step), batch_size)
+        super().__init__(Hooks(map, on_step), batch_size, bool(logs))
         self._settings = Settings.of(
             importance, k=k, smoothing=smoothing, draws=draws, reweighting=reweighting, batch_size_rule=batch_size_rule
         )
@@ -160,7 +162,7 @@ class ImportanceSampling(Engine):
                 self._sampler.set_state(self._learnt)
             self._built, self._learnt = True, None
         x, y, own = self._example(take(batch, slice(self._batch_size)))
-        self._step.prepare(x, y, own, self._sampler.sizes(self._batch_size))
+        self._prepare_step(x, y, own)
         self._sampler.prepare(found, self._batch_size)
         self._check_finite(batch, np.arange(found) if indices is None else indices)
         self._prepared = True

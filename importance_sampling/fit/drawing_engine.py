@@ -20,11 +20,11 @@ class DrawingEngine(Engine):
         batch_size: b.
         steps_per_epoch: updates in each epoch; None ends each where the sampler's draws run out, as Keras does at the end of data.
         doubtful: `(n,)` ints, samples whose targets are not finite: a loss that masks them is to be shown one.
-        hooks: see `Engine`.
+        hooks, logs: see `Engine`.
     """
 
-    def __init__(self, step, sampler, batch_size, steps_per_epoch, doubtful, hooks):
-        super().__init__(hooks, batch_size)
+    def __init__(self, step, sampler, batch_size, steps_per_epoch, doubtful, hooks, logs):
+        super().__init__(hooks, batch_size, logs)
         self._step = step
         self._sampler = sampler
         self._steps_per_epoch = steps_per_epoch
@@ -44,7 +44,7 @@ class DrawingEngine(Engine):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         x, y, own = self._first
-        self._outside(self._step.prepare)(x, y, own, self._sampler.sizes(self._batch_size))
+        self._outside(self._prepare_step)(x, y, own)
         self._sampler.prepare(self._sampler.pool_size(self._batch_size), self._batch_size)
         if len(self._doubtful):
             self._check_finite(self._sampler.source[self._doubtful], self._doubtful)

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from importance_sampling.data.structures import take
+from importance_sampling.fit.logs import DrawLogs, check_metrics
 from importance_sampling.importance.oracle import Oracle
 from importance_sampling.model.finite import not_finite
 from importance_sampling.model.replicas import check_divisible, in_scope, out_of_scope, replicas_of
@@ -30,16 +31,18 @@ class Engine(keras.callbacks.Callback, ABC):
     Args:
         hooks: `Hooks`.
         batch_size: b.
+        logs: whether logs have what `DrawLogs` tells.
 
     Attributes:
         seconds: where the steps spent their time: dictionary of `"draw"`, `"read"`, `"step"` and `"update"`.
     """
 
-    def __init__(self, hooks, batch_size):
+    def __init__(self, hooks, batch_size, logs=False):
         super().__init__()
         self.seconds = {"draw": 0.0, "read": 0.0, "step": 0.0, "update": 0.0}
         self._hooks = hooks
         self._batch_size = batch_size
+        self._with_logs, self._logs = logs, None
         self._found = None  # the train function that was there before
         self._sampler = self._step = None
         self._learn = None  # `update` of the sampler, out of scope
@@ -66,6 +69,7 @@ class Engine(keras.callbacks.Callback, ABC):
         self._replicas = replicas_of(self.model)
         check_divisible(self._batch_size, self._replicas)
         self._scoped = in_scope()
+        self._logs = DrawLogs(self._batch_size) if self._with_logs else None
         self._shown = 0  # of the sentences about what the importance decided
         if type(self.model).make_train_function is not keras.Model.make_train_function:
             raise ValueError(
@@ -144,12 +148,20 @@ class Engine(keras.callbacks.Callback, ABC):
             trained = time.perf_counter()
             if alpha is not None:
                 self._learn(draw, losses, None if gnorms is None else _unweighted(gnorms, draw))
+            if self._logs is not None:
+                logs = self._logs.added_to(logs, draw, self._sampler.ratio_so_far)
             spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
             for name, duration in zip(self.seconds, spent):
                 self.seconds[name] += duration
             if self._hooks.on_step is not None:  # without the pool, which a draw that is kept would keep alive
                 self._hooks.on_step(dataclasses.replace(draw, read=lambda: batch), losses)  # noqa: B023
         return logs
+
+    def _prepare_step(self, x, y, own):
+        """Looks at a batch before the first step, and at the names of the metrics."""
+        self._step.prepare(x, y, own, self._sampler.sizes(self._batch_size))
+        if self._logs is not None:
+            check_metrics(self.model)
 
     def _check_finite(self, batch, places):
         """Refuses targets of a batch as it is read that are not finite and that the loss does not mask."""

@@ -52,6 +52,8 @@ class ImportanceTraining:
             the samples as they were trained on.
         seed (int, default None): with the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
             is the same, bit for bit, on a CPU.
+        logs (bool, default False): whether the logs of steps and epochs, and so the progress bar, `History` and other callbacks,
+            also have `variance_ratio`, `batch_size`, `effective_sample_size`, `samples` and `uniform_samples`.
 
     Attributes:
         sampler: the `ImportanceSampler` of the last `fit`, or `StreamSampler` where it was given batches; None before the first.
@@ -89,11 +91,12 @@ class ImportanceTraining:
         map=None,
         on_step=None,
         batch_size_rule=None,
+        logs=False,
     ):
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
         settings = Settings.of(importance, k, smoothing, presample, draws, pools, reweighting, batch_size_rule)
-        self._hooks = Hooks(map, on_step)
+        self._hooks, self._logs = Hooks(map, on_step), bool(logs)
         self.model = model
         self.sampler = self.seconds = None
         self._seeds = np.random.SeedSequence(seed)
@@ -167,7 +170,7 @@ class ImportanceTraining:
         size_of_validation = validation_batch_size or (batch_size if given.stream else None)
         batch_size = self._sampler_for(given, batch_size)
         steps = self.sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
-        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, given.doubtful, self._hooks)
+        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, given.doubtful, self._hooks, self._logs)
         engine.set_model(self.model)
         self.seconds = engine.seconds
         try:

@@ -154,7 +154,7 @@ class PoolSampler:
         """The variance ratio of the last 100 steps or so, see `variance_ratio`: below 1 where the importance pays. A float, None
         before 100 steps in which there was a choice. Where no gradient-norm bounds are measured, losses stand for them."""
         self._learning.learn()
-        return self._ratio()
+        return self.ratio_so_far
 
     def sizes(self, batch_size):
         """The batch sizes that steps may have, a tuple; None where they may be any."""
@@ -208,14 +208,15 @@ class PoolSampler:
         """Whether batches wait that were drawn from the same pool as the last."""
         return False
 
-    def _ratio(self):
-        """The variance ratio as far as it was learnt."""
+    @property
+    def ratio_so_far(self):
+        """The variance ratio as far as it was learnt: without the batches whose pool is still being drawn from."""
         ratios = self._learning.moments.ratios
         return None if ratios is None else float(ratios[0])
 
     def _batch_size(self, batch_size, pool_size, smoothed):
         """What the rule says, rounded up so that the replicas can share it. What is drawn uniformly has no variance ratio."""
-        ratio = None if smoothed is None else self._ratio()
+        ratio = None if smoothed is None else self.ratio_so_far
         info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, ratio)
         b = checked(self.batch_size_rule, self.batch_size_rule.batch_size(info), info.pool_size)
         return min(b + -b % self.replicas, info.pool_size - info.pool_size % self.replicas)
