@@ -3,21 +3,24 @@
     python -m benchmarks.scale
 
 Of batches of 128, without data to read: microseconds a step, medians over turns of 64 steps. Memory is what the process holds more
-once the sampler has drawn, as Python's `tracemalloc` counts it.
+once the sampler has drawn, as Python's `tracemalloc` counts it; of `"history in a file"` it is what the process held more at most, with
+the file as far as it was mapped.
 """
 
 import argparse
+import resource
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 
 import numpy as np
 
-from importance_sampling import ImportanceSampler
+from importance_sampling import HistoryImportance, ImportanceSampler
 
 SIZES = (10**5, 10**6, 10**7, 10**8)
-METHODS = ("uniform", "history")
+METHODS = ("uniform", "history", "history in a file")
 
 
 class Nothing:
@@ -51,6 +54,12 @@ def microseconds(sampler, turns=40, steps=64):
 
 def one(method, size):
     """Microseconds a step and bytes a sample, in this process."""
+    if method == "history in a file":
+        with tempfile.TemporaryDirectory() as directory:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            sampler = ImportanceSampler(Nothing(size), HistoryImportance(directory=directory), seed=0, classes=0)
+            found = microseconds(sampler)
+            return found, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / size
     tracemalloc.start()
     sampler = ImportanceSampler(Nothing(size), method, seed=0, classes=0)
     sampler.draw(128)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from importance_sampling.data.large import checked_directory, filled
 from importance_sampling.types import State
 
 _LARGEST = 10**9  # samples; above that an index is more likely a hash than a place
@@ -15,9 +16,12 @@ class LossHistory:
     Args:
         size (int or None): N, the number of samples, >= 1; None makes room for the largest index that is met, below 10^9.
         length (int, default 10): H, how many losses are kept of each, >= 1. The paper keeps 10.
+        directory (path, default None): where all is kept in files in place of memory, which have no names and are gone with this
+            object; needs a `size`.
 
     Raises:
-        ValueError: `size` or `length` is below 1.
+        ValueError: `size` or `length` is below 1, or the directory does not exist.
+        OSError: there is no room in it.
 
     Example:
         >>> history = LossHistory(size=4, length=3)
@@ -31,15 +35,16 @@ class LossHistory:
         array([2, 1, 0], dtype=int32)
     """
 
-    def __init__(self, size, length=10):
+    def __init__(self, size, length=10, directory=None):
         if size is not None and size < 1:
             raise ValueError(f"`size` must be >= 1. Received: size={size}")
         if length < 1:
             raise ValueError(f"`length` must be >= 1. Received: length={length}")
         self._grows = size is None
         self.length = int(length)
-        self._losses = np.zeros((size or 0, self.length), np.float32)  # (N, H), slot = time modulo H
-        self._seen = np.zeros(size or 0, np.int32)  # (N,), losses ever stored
+        directory = checked_directory(directory, size)
+        self._losses = filled((size or 0, self.length), 0, np.float32, directory)  # (N, H), slot = time modulo H
+        self._seen = filled((size or 0,), 0, np.int32, directory)  # (N,), losses ever stored
 
     @property
     def size(self):
@@ -104,7 +109,7 @@ class LossHistory:
         return losses, count
 
     def get_state(self) -> State:
-        return {"losses": self._losses.copy(), "seen": self._seen.copy()}
+        return {"losses": np.array(self._losses), "seen": np.array(self._seen)}
 
     def set_state(self, state):
         """Restores what `get_state` returned.
@@ -112,11 +117,13 @@ class LossHistory:
         Raises:
             ValueError: the state is of another size or length.
         """
-        losses = np.array(state["losses"], np.float32)
+        losses = np.asarray(state["losses"], np.float32)
         if losses.shape[1:] != self._losses.shape[1:] or not (self._grows or len(losses) == self.size):
             raise ValueError(f"`state` must be of a history of shape {self._losses.shape}. Received: shape={losses.shape}")
-        self._losses = losses
-        self._seen = np.array(state["seen"], np.int32)
+        if losses.shape == self._losses.shape:
+            self._losses[:], self._seen[:] = losses, state["seen"]
+        else:
+            self._losses, self._seen = losses.copy(), np.array(state["seen"], np.int32)
 
     def _checked(self, indices):
         indices, size = checked(indices, len(self._seen), self._grows)

@@ -7,8 +7,10 @@ Here is what belongs to one data set: the history, the weights and the state of 
 import numpy as np
 
 from importance_sampling.data.labels import classes_of_outputs
+from importance_sampling.data.large import checked_directory
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.history import LossHistory
+from importance_sampling.importance.lstm_settings import check, unit_of
 from importance_sampling.importance.predictions import Predictions
 from importance_sampling.model.loss_network import LossNetwork, Sizes, from_state, parts, predicting, start, state_of
 from importance_sampling.model.loss_steps import compiled, padded, predictions, tensors
@@ -51,6 +53,7 @@ class LSTMImportance(Importance):
         cached (bool, default True): keep predictions; False predicts every candidate at every draw.
         learn_every (int, default None): the network learns from each of the first 512 batches, then from one of so many, >= 1. None
             is 8, and 1 where not cached.
+        directory (path, default None): where histories and predictions are kept in files, see `HistoryImportance`.
 
     Raises:
         ValueError: a size or `learn_every` below 1, `classes` below 0, a learning rate that is not positive, or `quantity` unknown.
@@ -78,18 +81,11 @@ class LSTMImportance(Importance):
         jit_compile=True,
         cached=True,
         learn_every=None,
+        directory=None,
     ):
         if learn_every is None:
             learn_every = 8 if cached else 1
-        for name, value in (("history", history), ("units", units), ("embedding", embedding), ("learn_every", learn_every)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}")
-        if classes is not None and classes < 0:
-            raise ValueError(f"`classes` must be >= 0 or None. Received: classes={classes}")
-        if not learning_rate > 0:
-            raise ValueError(f"`learning_rate` must be > 0. Received: learning_rate={learning_rate}")
-        if quantity not in ("loss", "gnorm"):
-            raise ValueError(f"`quantity` must be 'loss' or 'gnorm'. Received: quantity={quantity!r}")
+        check(classes, learning_rate, quantity, history=history, units=units, embedding=embedding, learn_every=learn_every)
         self.history = history
         self.units = units
         self.embedding = embedding
@@ -99,6 +95,7 @@ class LSTMImportance(Importance):
         self.jit_compile = bool(jit_compile)
         self.cached = bool(cached)
         self.learn_every = learn_every
+        self.directory = checked_directory(directory)
         if self.cached:  # then scores are read, nearly always
             self.pool_batches, self.draws_ahead = 64, 8
 
@@ -132,14 +129,14 @@ class LSTMImportance(Importance):
         if self.classes and classes and classes > self.classes:
             raise ValueError(f"`y` must be class ids in [0, {self.classes}). Received: y={classes - 1}")
         classes = (classes and max(classes, self._room or 0)) if self.classes is None else self.classes
-        self.losses = LossHistory(size, self.history)
+        self.losses = LossHistory(size, self.history, self.directory)
         self._sizes = Sizes(self.history, self.units, self.embedding, classes)
         network = LossNetwork(self._sizes, seed)
         self._shapes = [w.shape for w in network.weights]
         self._learnt = start(network, self.learning_rate)
         self._scale = None
         self._updates = 0
-        self._of_seen = Predictions(size)
+        self._of_seen = Predictions(size, self.directory)
         self._of_unseen = Predictions(max(classes, 1))  # by class: without a history nothing else tells them apart
 
     def prepare(self, pool_size, batch_size):
@@ -231,7 +228,7 @@ class LSTMImportance(Importance):
         From 0 the network would first learn how large losses are, most quickly for the classes it sees most often: until
         then it would call the frequent classes, which are the easy ones, hard.
         """
-        self._scale = _scale(mean)
+        self._scale = unit_of(mean)
         self._learnt = predicting(self._learnt, mean / self._scale)
 
     def _inputs(self, indices, labels):
@@ -243,8 +240,3 @@ class LSTMImportance(Importance):
 
 
 IMPORTANCES.register("approx", LSTMImportance)
-
-
-def _scale(mean):
-    """The unit in which the network sees losses: 1, as in the paper, unless their first mean is far from it."""
-    return 1.0 if mean <= 0 or 0.1 <= mean <= 10 else mean

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from importance_sampling.data.large import checked_directory, filled
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.by_class import grown
 from importance_sampling.importance.history import checked
@@ -47,7 +48,7 @@ class HistoryImportance(Importance):
     draws_ahead = 8
     learns_at_once = True
 
-    def __init__(self, quantity="gnorm", factor=0.5, pressure=None):
+    def __init__(self, quantity="gnorm", factor=0.5, pressure=None, directory=None):
         if quantity not in ("gnorm", "loss"):
             raise ValueError(f"`quantity` must be 'gnorm' or 'loss'. Received: quantity={quantity!r}")
         if not 0 <= factor < 1:
@@ -57,11 +58,18 @@ class HistoryImportance(Importance):
         self.quantity = quantity
         self.factor = factor
         self.pressure = pressure
+        self.directory = checked_directory(directory)
 
     def build(self, size, classes, seed):
-        """Starts with nothing known of `size` samples; None makes room for those that come."""
+        """Starts with nothing known of `size` samples; None makes room for those that come.
+
+        Raises:
+            ValueError: there is a directory, and the size is None.
+            OSError: there is no room in it.
+        """
         self._grows = size is None
-        self._means = np.full(size or 0, np.nan, np.float32)  # (N,), NaN for a sample that was not seen
+        directory = checked_directory(self.directory, size)
+        self._means = filled((size or 0,), np.nan, np.float32, directory)  # (N,), NaN for a sample that was not seen
         self._sums = np.zeros((2, max(classes or 0, 1)))  # of each class: how many samples were seen, and the sum of their means
 
     def score(self, pool):
@@ -96,7 +104,7 @@ class HistoryImportance(Importance):
         self._sums += [np.bincount(labels, new, classes), np.bincount(labels, means - before, classes)]
 
     def get_state(self) -> State:
-        return {"means": self._means.copy(), "sums": self._sums.copy()}
+        return {"means": np.array(self._means), "sums": self._sums.copy()}
 
     def set_state(self, state):
         """Restores what `get_state` returned.
@@ -104,10 +112,14 @@ class HistoryImportance(Importance):
         Raises:
             ValueError: the state is of another number of samples.
         """
-        means = np.array(state["means"], np.float32)
-        if not self._grows and means.shape != self._means.shape:
+        means = np.asarray(state["means"], np.float32)
+        if means.shape == self._means.shape:
+            self._means[:] = means
+        elif self._grows:
+            self._means = means.copy()
+        else:
             raise ValueError(f"`state` must be of {len(self._means)} samples. Received: of {len(means)}")
-        self._means, self._sums = means, np.array(state["sums"], np.float64)
+        self._sums = np.array(state["sums"], np.float64)
 
     def _expected(self, labels):
         """What is expected of samples of these classes that were not seen: the mean of their class, or of all."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from importance_sampling.data.large import filled
 from importance_sampling.importance.history import checked
 from importance_sampling.types import State
 
@@ -13,6 +14,7 @@ class Predictions:
 
     Args:
         size (int or None): N; None makes room for those that come.
+        directory (path, default None): where they are kept in a file in place of memory.
 
     Example:
         >>> predictions = Predictions(4)
@@ -22,9 +24,9 @@ class Predictions:
         array([0.5, nan, nan, nan], dtype=float32)
     """
 
-    def __init__(self, size):
+    def __init__(self, size, directory=None):
         self._grows = size is None
-        self._values = np.full(size or 0, np.nan, np.float32)
+        self._values = filled((size or 0,), np.nan, np.float32, directory)
         self._next = 0  # the first that `forget_next` forgets
 
     def of(self, indices):
@@ -48,7 +50,7 @@ class Predictions:
         self._values[:] = np.nan
 
     def get_state(self) -> State:
-        return {"values": self._values.copy(), "next": self._next}
+        return {"values": np.array(self._values), "next": self._next}
 
     def set_state(self, state):
         """Restores what `get_state` returned.
@@ -56,10 +58,14 @@ class Predictions:
         Raises:
             ValueError: the state is of another size.
         """
-        values = np.array(state["values"], np.float32)
-        if not self._grows and values.shape != self._values.shape:
+        values = np.asarray(state["values"], np.float32)
+        if values.shape == self._values.shape:
+            self._values[:] = values
+        elif self._grows:
+            self._values = values.copy()
+        else:
             raise ValueError(f"`state` must be of {len(self._values)} predictions. Received: of {len(values)}")
-        self._values, self._next = values, int(state["next"])
+        self._next = int(state["next"])
 
     def _checked(self, indices):
         indices, size = checked(indices, len(self._values), self._grows)
