@@ -3,7 +3,7 @@
     python -m benchmarks.scale
 
 Of batches of 128, without data to read: microseconds a step, medians over turns of 64 steps. Memory is what the process holds more
-once the sampler has drawn, as Python's `tracemalloc` counts it; of `"history in a file"` it is what the process held more at most, with
+once the sampler has drawn, as Python's `tracemalloc` counts it; of `"history in a file"` what the process held more at most, with
 the file as far as it was mapped.
 """
 
