@@ -24,6 +24,27 @@ class StateFileError(ValueError):
     """A file that is no state, or a damaged one. Its text names the file, and the one before it, if that is still there."""
 
 
+class Saved:
+    """`save_state` and `load_state` of an object that has `get_state` and `set_state`."""
+
+    def save_state(self, path):
+        """Writes `get_state` to a file, whole or not at all; the one before is kept as `<path>.previous`.
+
+        Raises:
+            ValueError: there is no state yet.
+            OSError: the file cannot be written; what was there is as it was.
+        """
+        write_state(path, self.get_state())
+
+    def load_state(self, path):
+        """Does what `set_state` does, from a file that `save_state` wrote.
+
+        Raises:
+            StateFileError: a ValueError; it is no such file, or damaged. Says which one is the one before it.
+        """
+        self.set_state(read_state(path))
+
+
 def write_state(path, state: State):
     """Writes a state, whole or not at all: a file beside it takes its place when done. The one before is kept as `<path>.previous`.
 

@@ -6,7 +6,7 @@ import numpy as np
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.dataset import HeldOut
 from importance_sampling.data.inputs import checked_class_weight
-from importance_sampling.data.state_file import read_state, write_state
+from importance_sampling.data.state_file import Saved
 from importance_sampling.fit.drawing_engine import DrawingEngine
 from importance_sampling.fit.engine import joined
 from importance_sampling.fit.given import Given
@@ -18,7 +18,7 @@ from importance_sampling.sampling.batch_size import check_batch_size
 from importance_sampling.sampling.settings import Settings
 
 
-class ImportanceTraining:
+class ImportanceTraining(Saved):
     """Trains a compiled Keras model by importance sampling.
 
     It is still `model.fit` that trains: callbacks, validation, progress bar and `History` are Keras's own, and so are the
@@ -222,23 +222,6 @@ class ImportanceTraining:
         if state is not None and (not isinstance(state, dict) or set(state) != {"sampler", "fits"}):
             raise ValueError(f"`state` must be what `get_state` returned. Received: {state!r:.60}")
         self._restored = state
-
-    def save_state(self, path):
-        """Writes `get_state` to a file, whole or not at all; the one before is kept as `<path>.previous`.
-
-        Raises:
-            ValueError: `fit` was not called yet.
-            OSError: the file cannot be written; what was there is as it was.
-        """
-        write_state(path, self.get_state())
-
-    def load_state(self, path):
-        """Does what `set_state` does, from a file that `save_state` wrote.
-
-        Raises:
-            StateFileError: a ValueError; it is no such file, or damaged. Says which one is the one before it.
-        """
-        self.set_state(read_state(path))
 
     def _sampler_for(self, given, batch_size):
         """Keeps the sampler if the data are those of the last `fit`, else makes one. Returns the batch size that is meant."""

@@ -10,6 +10,7 @@ import numpy as np
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.labels import class_ids, class_ids_if_any
 from importance_sampling.data.reading import CachedReader
+from importance_sampling.data.state_file import Saved
 from importance_sampling.registry import described
 from importance_sampling.sampling.batch_size import check_batch_size
 from importance_sampling.sampling.drawn import Drawn, in_order
@@ -21,7 +22,7 @@ from importance_sampling.types import Pool, State
 _CLASSES = 100_000  # numbers above this and the number of samples are no class ids, and would make a huge table
 
 
-class ImportanceSampler(PoolSampler):
+class ImportanceSampler(Saved, PoolSampler):
     """Draws the samples of a training step by importance, and weighs them (Algorithm 1).
 
     The parts (importance, smoothing, drawing rule, pools, reweighting, batch-size rule) may be given by name, as a class, an object

@@ -11,6 +11,7 @@ from importance_sampling import ConstantVarianceImportanceTraining, ImportanceTr
 from importance_sampling.data.state_file import StateFileError
 from tests.models import classifier, small_lstm
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of NumPy, about how Keras saves
 N = 300
 Y = np.arange(N) % 3
 X = (3 * np.eye(3)[Y][:, :2] + np.random.default_rng(0).normal(size=(N, 2))).astype(np.float32)
