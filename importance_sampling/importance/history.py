@@ -104,8 +104,11 @@ class LossHistory:
         seen = self._seen[indices]
         count = np.minimum(seen, self.length)
         age = np.arange(self.length)
-        slot = ((seen - count)[:, None] + age) % self.length  # (n, H)
-        losses = np.where(age < count[:, None], self._losses[indices[:, None], slot], np.float32(0))
+        known = np.flatnonzero(count)  # of the others nothing is read, which may be in a file
+        begin, among = (seen - count)[known, None], count[known, None]
+        losses = np.zeros((len(indices), self.length), np.float32)
+        slot = (begin + age) % self.length  # (n, H)
+        losses[known] = np.where(age < among, self._losses[indices[known, None], slot], np.float32(0))
         return losses, count
 
     def get_state(self) -> State:

@@ -119,6 +119,8 @@ class ImportanceSampler(Saved, PoolSampler):
         labels = None
         if self.importance.uses_labels and (classes != 0 or self.importance.needs_labels):
             labels, classes = self._classes(source.targets, classes)
+            if labels is not None:  # as small as they can be, there may be many
+                labels = labels.astype(np.min_scalar_type(labels.max(initial=0)))
         self.source, self._labels = source, labels
         return classes
 
@@ -190,11 +192,10 @@ class ImportanceSampler(Saved, PoolSampler):
     def _next(self, batch_size):
         """Draws from the next pool, or, where the importance has no say, takes the next samples of a walk through the data."""
         self._learning.learn()
-        ahead = self.importance.draws_ahead
         if self._has_a_say or not self._chooses:
-            return self._drawn(self._next_pool(), batch_size, ahead)
+            return self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)
         b = batch_size if self._fixed else self._batch_size(batch_size, self._pool_size, None)
-        batches = max(1, min(ahead, self._size // b))
+        batches = max(1, min(self.importance.draws_ahead, self._size // b))
         return in_order(self._pool_of(self._walk.next(batches * b, self.rng)), batches)
 
     def _next_pool(self):
@@ -207,7 +208,7 @@ class ImportanceSampler(Saved, PoolSampler):
         return self._pool_of(indices)
 
     def _pool_of(self, indices):
-        labels = None if self._labels is None else self._labels[indices]
+        labels = None if self._labels is None else self._labels[indices].astype(np.int64)
         return Pool(indices, labels, CachedReader(self.source, indices))
 
     def get_state(self) -> State:
