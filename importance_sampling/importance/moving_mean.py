@@ -23,7 +23,7 @@ class HistoryImportance(Importance):
         factor (float, default 0.5): number in [0, 1), what a new value leaves of the mean before it. 0 keeps the last value alone.
         pressure (float, default None): number > 1. With it the candidates are ordered by their means, and the first is that many
             times as important as the last, in equal ratios between; the mean of the scores stays. None takes the means themselves.
-        directory (path, default None): where the means are kept in a file in place of memory, for data of a known number of samples.
+        directory (path, default None): where the means are kept in a file in place of memory; the number of samples must be known.
             The file has no name, and is gone when training is; what is to stay is in `get_state`.
 
     Raises:
