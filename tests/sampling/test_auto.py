@@ -83,7 +83,7 @@ def test_batches_become_smaller_with_it_and_whole_again_when_it_no_longer_pays()
 
 
 def test_the_lstm_is_tried_and_dropped_where_it_is_no_better():
-    sampler = sampler_of()
+    sampler = sampler_of(Auto(choices=("pcg", "history", "approx")))
     run(sampler, 300, OF_SAMPLE)
     importance = sampler.importance
     assert importance.chosen == "history" and "approx" in importance._judged
