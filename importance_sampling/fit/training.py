@@ -137,8 +137,8 @@ class ImportanceTraining(Saved):
             x: inputs: an array `(N, ...)` in memory or on disk (NumPy, SciPy, pandas, tensor, HDF5), a nested structure of
                 them, an object that gives one sample at a time by `__len__` and `__getitem__`, or an `ArraySource` or `ItemSource`
                 of these. Or batches with their targets: a `tf.data.Dataset`, a `keras.utils.PyDataset`, a loader or a generator,
-                which "oracle", "gnorm", "pcg" and "uniform" choose from; "approx" and "history" need a stable index of each
-                sample, see `with_indices`.
+                which "oracle", "gnorm", "pcg" and "uniform" choose from; "approx", "history" and "auto" need a stable index of
+                each sample, see `with_indices`.
             y: targets, likewise; None where `x` gives them.
             batch_size: b; 32 by default. It must not exceed the presample. Where `x` gives batches theirs counts, as in Keras.
             shuffle: False takes the candidates in the order of the data.

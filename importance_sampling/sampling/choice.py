@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from importance_sampling.sampling.measures import RunningMoments
+from importance_sampling.sampling.measures import RunningMoments, smoothed_relative
 from importance_sampling.types import Pool, State
 
 _FRACTIONS = np.array([0.1, 0.2, 0.5, 1.0, 2.0, 5.0])  # of the mean score, added to every score
@@ -54,8 +54,7 @@ class Choice:
         scores = np.maximum(np.asarray(self.importance.score(Pool(draw.indices, draw.labels, draw.read)), np.float64), 0)
         mean = np.sum(scores / draw.relative) / np.sum(1 / draw.relative)  # of the data, estimated from the draw
         if 0 < mean < math.inf:
-            fractions = _FRACTIONS[:, None]
-            self._moments.observe(draw, gnorms, (scores / mean + fractions) / (1 + fractions))
+            self._moments.observe(draw, gnorms, smoothed_relative(scores / mean, _FRACTIONS))
         self._spent += time.perf_counter() - start
 
     def learn(self, indices, labels, values, batches):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from importance_sampling.sampling.measures import RunningMoments
+from importance_sampling.sampling.measures import RunningMoments, smoothed_relative
 from importance_sampling.sampling.smoothing import SMOOTHINGS, Smoothing, non_negative
 from importance_sampling.types import State
 
@@ -66,12 +66,7 @@ class measured(Smoothing):
         """Takes in one draw; one made by hand, or whose scores are not finite, says nothing."""
         mean = 0.0 if draw.pool_scores is None else np.maximum(draw.pool_scores, 0).mean()
         if 0 < mean < math.inf:
-            self._moments.observe(draw, gnorms, self._relative(np.maximum(draw.scores, 0) / mean))
-
-    def _relative(self, scores):
-        """`q'_i` of samples with these scores over the mean score of their pool, for each finite fraction: `(n, b)`."""
-        finite = self._fractions[:-1, None]
-        return (scores + finite) / (1 + finite)
+            self._moments.observe(draw, gnorms, smoothed_relative(np.maximum(draw.scores, 0) / mean, self._fractions[:-1]))
 
     def get_state(self) -> State:
         return self._moments.get_state()

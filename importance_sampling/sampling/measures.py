@@ -94,6 +94,17 @@ def second_moments(draw, gnorms, relative):
     return np.append(others.sum(axis=-1), uniform.sum()) / max(np.count_nonzero(finite), 1)
 
 
+def smoothed_relative(scores, fractions):
+    """`q'_i` by scores with a constant added, `(n, b)`: for n constants, fractions of the mean score of the pool.
+
+    Args:
+        scores: `(b,)` floats >= 0, of drawn samples, over that mean.
+        fractions: `(n,)` floats >= 0.
+    """
+    added = fractions[:, None]
+    return (scores + added) / (1 + added)
+
+
 class RunningMoments:
     """Second moments of the gradient by several distributions over those by uniform sampling, in the last 100 steps or so.
 

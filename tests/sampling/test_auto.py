@@ -100,11 +100,11 @@ def test_a_dear_choice_is_not_worth_it():
 
 
 def test_time_is_measured_where_it_is_asked_for():
-    """A step of nothing takes less than the history does."""
+    """The fixed charge, 0.02, is no longer what counts."""
     sampler = sampler_of(Auto(choices=("pcg", "history"), charges="measured"))
     run(sampler, 600, OF_SAMPLE)
     assert sampler.importance._judged["history"].seconds > 0
-    assert sampler.importance._charge("history") > 0.02
+    assert sampler.importance._charge("history") not in (0, 0.02)
 
 
 @pytest.mark.parametrize("steps", [3, 53, 333])
