@@ -7,6 +7,7 @@ rename. The cache is `~/.cache/importance_sampling`, or the folder named by the 
 import contextlib
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,8 @@ def cached(name, content, sources):
     failures = []
     for source, fetch in sources.items():
         try:
-            arrays = fetch()
+            with _impatient():
+                arrays = fetch()
         except Exception as error:  # whatever a client throws: the next source may work
             failures.append(f"{source}: {type(error).__name__}: {_first_line(error)}")
             continue
@@ -46,6 +48,17 @@ def cached(name, content, sources):
         return arrays
     tried = "\n  ".join([f"cache: no valid {path}", *failures])
     raise DataUnavailable(f"{name} cannot be had. Tried:\n  {tried}")
+
+
+@contextlib.contextmanager
+def _impatient(seconds=10):
+    """Gives up connections that nobody answers, as behind some firewalls: those of Keras would wait for minutes."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _load(path):

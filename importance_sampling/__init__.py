@@ -14,6 +14,7 @@ if keras.backend.backend() != "tensorflow":
 from importance_sampling.data.dataset import weighted_dataset
 from importance_sampling.data.sources import ArraySource, ItemSource
 from importance_sampling.data.streams import with_indices
+from importance_sampling.fit.backup import Backup
 from importance_sampling.fit.callbacks import ImportanceSampling
 from importance_sampling.fit.recipes import (
     ApproximateImportanceTraining,
@@ -46,6 +47,7 @@ __all__ = [
     "ApproximateImportanceTraining",
     "ArraySource",
     "Auto",
+    "Backup",
     "BatchSizeRule",
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",

@@ -52,6 +52,8 @@ class Draw:
             None in a draw made by hand.
         pool_expected: `(B,)` float64, the expected counts of the whole pool, with a sum of b. None in a draw made by hand.
         batches (int): how many batches of one pool these are, told as one draw.
+        measured (bool): whether anything is learnt from it. Not always where the importance chooses nothing, as at times in "auto":
+            then every weight is 1.
     """
 
     indices: np.ndarray
@@ -65,6 +67,7 @@ class Draw:
     pool_scores: np.ndarray | None = None
     pool_expected: np.ndarray | None = None
     batches: int = 1
+    measured: bool = True
 
     def __len__(self):
         return len(self.indices)

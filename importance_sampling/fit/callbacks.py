@@ -101,6 +101,13 @@ class ImportanceSampling(Engine):
             self._built, self._learnt = False, learnt
         self._learn = self._outside(self._sampler.update)
         self._prepared = False
+        self._resume(lambda: {**self._sampler.get_state(), "seen": self._seen}, self._go_on_with)
+
+    def _go_on_with(self, state):
+        kind = type(self._sampler.importance).__name__
+        if state["kind"] != kind:
+            raise ValueError(f"the backup must be of importance {kind}. Received: of {state['kind']}")
+        self._built, self._learnt, self._seen = False, state, int(state["seen"])  # the first batch builds the sampler
 
     def __deepcopy__(self, memo):
         """The same settings and what was learnt, for any model; with that of this callback it goes on, with another it starts anew.
@@ -108,11 +115,13 @@ class ImportanceSampling(Engine):
         The model is not copied. The user's functions are shared, and so is the model of an `Oracle` that was given.
         """
         model = self._model_of_step and self._model_of_step()
-        copied = deep_copied(self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_fit", "_learn"))
+        copied = deep_copied(
+            self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_fit", "_learn", "_resuming")
+        )
         importance = copy.deepcopy(self._settings.importance, {**memo, id(model): memo.get(id(model), model)})
         copied._settings = dataclasses.replace(self._settings, importance=importance)
         copied._sampler = copy.deepcopy(self._sampler, {**memo, id(model): None})
-        copied._step = copied._model = copied._found = copied._fit = copied._learn = None
+        copied._step = copied._model = copied._found = copied._fit = copied._learn = copied._resuming = None
         return copied
 
     def _train_function(self, iterator):
@@ -123,11 +132,19 @@ class ImportanceSampling(Engine):
             return found(iterator)
         return self._train(iterator, self.model.steps_per_execution)
 
-    def _draw(self, iterator):
+    def _passed(self, iterator):
+        _, batch = self._read(iterator)
+        return self._mapped(take(batch, slice(self._batch_size)))[:2]
+
+    def _read(self, iterator):
+        """The next batch of `fit`: its indices or None, and `(x, y, sample_weight)`."""
         indices, batch = unpacked(next(iterator))
         indices, *batch = local_batch(self.model.distribute_strategy, map_arrays(of_fit, (indices, *batch)))
-        found = size_of(batch[0])
-        x, y, own = batch[0], batch[1], without_gaps(batch[2], found)
+        return indices, (batch[0], batch[1], without_gaps(batch[2], size_of(batch[0])))
+
+    def _draw(self, iterator):
+        indices, (x, y, own) = self._read(iterator)
+        found = size_of(x)
         if not self._prepared:
             self._outside(self._prepare)((x, y, own), indices, found)
         if indices is None:

@@ -1,7 +1,9 @@
 """The engine of `ImportanceTraining`: a sampler draws, `fit` counts the steps."""
 
+import contextlib
 import math
 
+import keras
 import numpy as np
 
 from importance_sampling.data.dataset import endless_dataset
@@ -52,9 +54,11 @@ class DrawingEngine(Engine):
             self._check_finite(self._given, np.arange(size_of(self._given)))
         del self._given
         self._draw_one, self._learn = self._outside(self._sampler.draw), self._outside(self._sampler.update)
+        self._resume(self._sampler.get_state, self._sampler.set_state)
         self._swap()
 
     def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
         self._left = math.inf if self._steps_per_epoch is None else self._steps_per_epoch
         self._sampler.begin_epoch(to_the_end=self._steps_per_epoch is None)
 
@@ -71,7 +75,30 @@ class DrawingEngine(Engine):
         self._left -= steps
         return self._train(iterator, steps)
 
+    def _passed(self, iterator):
+        self._sampler.pass_over()
+        return self._first[:2]
+
     def _draw(self, iterator):
         draw = self._draw_one(self._batch_size)
         check_divisible(len(draw.indices), self._replicas)
         return draw
+
+
+@contextlib.contextmanager
+def joined(callbacks, engine):
+    """The user's callbacks and the engine, last, so that no other comes between it and the step; a `CallbackList` gets it only
+    for the time of the context."""
+    a_list = isinstance(callbacks, keras.callbacks.CallbackList)
+    given = callbacks.callbacks if a_list else [] if callbacks is None else keras.tree.flatten(callbacks)
+    if any(isinstance(callback, Engine) for callback in given):
+        raise ValueError("`callbacks` must have no ImportanceSampling: ImportanceTraining chooses already. Received: one")
+    if not a_list:
+        yield [*given, engine]
+        return
+    callbacks.callbacks.append(engine)
+    engine.set_params(callbacks.params)
+    try:
+        yield callbacks
+    finally:
+        callbacks.callbacks.remove(engine)

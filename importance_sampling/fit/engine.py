@@ -9,7 +9,6 @@ callback `ImportanceSampling` chooses the samples out of the batch that `fit` br
 function goes into place just before each step, and the first that it does is to put back what was there.
 """
 
-import contextlib
 import dataclasses
 import functools
 import time
@@ -20,6 +19,7 @@ import numpy as np
 
 from importance_sampling.data.structures import take
 from importance_sampling.fit.logs import DrawLogs, check_metrics
+from importance_sampling.fit.resuming import Resuming
 from importance_sampling.importance.oracle import Oracle
 from importance_sampling.model.finite import not_finite
 from importance_sampling.model.replicas import check_divisible, in_scope, out_of_scope, replicas_of
@@ -47,7 +47,7 @@ class Engine(keras.callbacks.Callback, ABC):
         self._sampler = self._step = None
         self._learn = None  # `update` of the sampler, out of scope
         self._due = False  # between the beginning of a batch and its step
-        self._fit = None
+        self._fit = self._resuming = None
 
     @property
     def sampler(self):
@@ -57,6 +57,14 @@ class Engine(keras.callbacks.Callback, ABC):
     @abstractmethod
     def _draw(self, iterator):
         """The `Draw` of the next step; `iterator` is that of `fit`."""
+
+    @abstractmethod
+    def _passed(self, iterator):
+        """Leaves out what the next step would be given, since that was done before a kill. Returns `(x, y)` of the same form.
+
+        Raises:
+            StopIteration: there is no more.
+        """
 
     @abstractmethod
     def _train_function(self, iterator):
@@ -85,7 +93,14 @@ class Engine(keras.callbacks.Callback, ABC):
         self._due = True
         self._fit = getattr(self.model, "history", None)  # another object in every `fit`
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._resuming.begin_epoch(epoch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._resuming.end_step()
+
     def on_epoch_end(self, epoch, logs=None):
+        self._resuming.end_epoch()
         said = self._decisions[self._shown :]
         self._shown += len(said)
         if (self.params or {}).get("verbose"):
@@ -95,6 +110,7 @@ class Engine(keras.callbacks.Callback, ABC):
     def on_train_end(self, logs=None):
         if self._decisions:
             self.model.history.decisions = list(self._decisions)
+        self._resuming.end()
         self.close()
 
     @property
@@ -132,6 +148,9 @@ class Engine(keras.callbacks.Callback, ABC):
         for _ in range(steps):
             start = time.perf_counter()
             try:
+                if self._resuming.passes_over:
+                    logs = self._resuming.pass_over(*self._passed(iterator))
+                    continue
                 draw = self._draw(iterator)
             except StopIteration:
                 if logs is None:
@@ -142,11 +161,12 @@ class Engine(keras.callbacks.Callback, ABC):
             if self._hooks.map is not None:
                 batch = self._hooks.map(batch, self._sampler.rng)
             read = time.perf_counter()
-            alpha = None if self._sampler.importance.quantity is None else draw.weights  # plain fit has none
+            measured = draw.measured and self._sampler.importance.quantity is not None
+            alpha = draw.weights if measured else None  # plain fit has none
             logs, (losses, gnorms) = self._step(*batch, alpha)
             losses = _unweighted(losses, draw)
             trained = time.perf_counter()
-            if alpha is not None:
+            if measured:
                 self._learn(draw, losses, None if gnorms is None else _unweighted(gnorms, draw))
             if self._logs is not None:
                 logs = self._logs.added_to(logs, draw, self._sampler.ratio_so_far)
@@ -155,7 +175,23 @@ class Engine(keras.callbacks.Callback, ABC):
                 self.seconds[name] += duration
             if self._hooks.on_step is not None:  # without the pool, which a draw that is kept would keep alive
                 self._hooks.on_step(dataclasses.replace(draw, read=lambda: batch), losses)  # noqa: B023
+            self._resuming.stepped()
         return logs
+
+    def _resume(self, get_state, set_state):
+        """Goes on with a backup, where a callback asks for backups and there is one."""
+
+        def states():
+            return {"sampler": get_state(), "shown": self._shown, **({"logs": self._logs.get_state()} if self._logs else {})}
+
+        def go_on(state):
+            set_state(state["sampler"])
+            self._shown = state["shown"]
+            if self._logs and "logs" in state:
+                self._logs.set_state(state["logs"])
+
+        self._resuming = Resuming(self, states, go_on)
+        self._resuming.restore()
 
     def _prepare_step(self, x, y, own):
         """Looks at a batch before the first step, and at the names of the metrics."""
@@ -198,22 +234,3 @@ def _unweighted(values, draw):
     """What each sample contributed without its importance weight, `(b,)`; NaN where that weight is 0."""
     values = np.asarray(values, np.float64)
     return np.divide(values, draw.weights, out=np.full(len(values), np.nan), where=draw.weights > 0)
-
-
-@contextlib.contextmanager
-def joined(callbacks, engine):
-    """The user's callbacks and the engine, last, so that no other comes between it and the step; a `CallbackList` gets it only
-    for the time of the context."""
-    a_list = isinstance(callbacks, keras.callbacks.CallbackList)
-    given = callbacks.callbacks if a_list else [] if callbacks is None else keras.tree.flatten(callbacks)
-    if any(isinstance(callback, Engine) for callback in given):
-        raise ValueError("`callbacks` must have no ImportanceSampling: ImportanceTraining chooses already. Received: one")
-    if not a_list:
-        yield [*given, engine]
-        return
-    callbacks.callbacks.append(engine)
-    engine.set_params(callbacks.params)
-    try:
-        yield callbacks
-    finally:
-        callbacks.callbacks.remove(engine)

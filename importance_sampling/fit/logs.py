@@ -30,6 +30,12 @@ class DrawLogs:
         found = (ratio, len(draw), float(effective_sample_size(draw)), self._samples, self._uniform_samples)
         return {**logs, **dict(zip(NAMES, found))}
 
+    def get_state(self):
+        return {"samples": self._samples, "uniform_samples": self._uniform_samples}
+
+    def set_state(self, state):
+        self._samples, self._uniform_samples = int(state["samples"]), int(state["uniform_samples"])
+
 
 def check_metrics(model):
     """Refuses metrics whose names these numbers have, as far as they are built.

@@ -79,6 +79,11 @@ class Importance(Part, ABC):
         """Told before the first step how many candidates and samples there will be at a time, at most; what is compiled for one
         size can be compiled for that. By default it does not matter."""
 
+    def watches(self, batches):
+        """Whether the next batches are to be measured, asked before each pool that it does not choose from, for so many batches.
+        Where not, `judge` and `update` are told nothing of them. By default they are."""
+        return True
+
     @abstractmethod
     def score(self, pool):
         """Scores the candidates.

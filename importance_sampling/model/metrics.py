@@ -39,8 +39,7 @@ def metric_weights(model, x, y, fixed=None):
     """
     if all(type(metric) is keras.metrics.Mean for metric in model.metrics):  # those of losses
         return contextlib.nullcontext
-    few = np.resize(np.arange(size_of(x)), fixed or _SAMPLES)
-    x, y = map_arrays(lambda a: tf.gather(a, few), (x, y))
+    x, y = _few(x, y, fixed)
     if _error(model, x, y, None):  # not of our making
         return contextlib.nullcontext
     errors = {}
@@ -52,6 +51,16 @@ def metric_weights(model, x, y, fixed=None):
         f"`weighted_metrics` must take sample weights of shape {', '.join(SHAPES)}, since they carry the importance weights; give "
         f"those that do not as `metrics`. Received: {errors['(b,)']}"
     )
+
+
+def build_metrics(model, x, y, fixed=None):
+    """Gives the metrics their variables, as the first step would. The arguments are those of `metric_weights`."""
+    _error(model, *_few(x, y, fixed), None)  # one of the user's is told of by the step
+
+
+def _few(x, y, fixed):
+    few = np.resize(np.arange(size_of(x)), fixed or _SAMPLES)
+    return map_arrays(lambda a: tf.gather(a, few), (x, y))
 
 
 def _error(model, x, y, shape):

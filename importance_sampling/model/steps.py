@@ -34,6 +34,7 @@ class TrainStep:
         self._gnorm = gnorm
         self._weighted = weighted
         self._without_bounds = False  # asked for, and not to be had
+        self._plain = None  # the step without weights and bounds, once it is needed
         self._compiled = CompiledWith(model, self._build)
 
     def __deepcopy__(self, memo):
@@ -83,13 +84,17 @@ class TrainStep:
         Args:
             x, y: a batch of b samples.
             sample_weight: the user's own weights, or None.
-            alpha: `(b,)` importance weights; None where every sample counts the same: the step is then told of the user's alone.
+            alpha: `(b,)` importance weights; None where every sample counts the same: the step is then told of the user's alone,
+                and there are no gradient-norm bounds.
 
         Returns:
             The logs of `train_step` and a `PerSample`.
         """
         try:
-            logs, per_sample = self._step(x, y, sample_weight, alpha)
+            if alpha is None and self._weighted and self._plain is None:
+                self._plain = self._made(self._form, False, contextlib.nullcontext)  # of uniform sampling
+            step = self._plain if alpha is None and self._weighted else self._step
+            logs, per_sample = step(x, y, sample_weight, alpha)
         except NoBounds:
             self._do_without_bounds(x, y)
             return self(x, y, sample_weight, alpha)
@@ -113,10 +118,14 @@ class TrainStep:
 
     def _build(self, x, y):
         model = self._model
-        form = self._form = loss_form(model, x, y)
-        recorder = LossRecorder(model, form.reduction, self._gnorm, form.divisor, form.shaped, form.of_samples)
-        train_step = _own_step(model)
+        self._form, self._plain = loss_form(model, x, y), None
         metrics = metric_weights(model, x, y, fixed_batch_size(model)) if self._weighted else contextlib.nullcontext
+        return self._made(self._form, self._gnorm, metrics)
+
+    def _made(self, form, gnorm, metrics):
+        model = self._model
+        recorder = LossRecorder(model, form.reduction, gnorm, form.divisor, form.shaped, form.of_samples)
+        train_step = _own_step(model)
         strategy = model.distribute_strategy
 
         def step(x, y, sample_weight, alpha):

@@ -15,7 +15,7 @@ def unchanged(model, states=None):
         states: the variables to restore beside the metrics; None is all that are not trainable. Works in graphs too.
     """
     variables = [*model.metrics_variables, *(model.non_trainable_variables if states is None else states)]
-    variables += [*_between_batches(model), *_of_losses(model)]
+    variables += elsewhere(model)
     values = [tf.identity(v.value) for v in variables]
     try:
         yield
@@ -26,6 +26,11 @@ def unchanged(model, states=None):
         for variable in model.metrics_variables:  # a loss of several outputs makes some when it is first computed
             if id(variable) not in known:
                 variable.assign(tf.zeros_like(variable.value))
+
+
+def elsewhere(model):
+    """A list of the variables that training changes and that Keras does not count among those of the model."""
+    return [*_between_batches(model), *_of_losses(model)]
 
 
 def _of_losses(model):

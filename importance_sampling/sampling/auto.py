@@ -16,8 +16,10 @@ from importance_sampling.types import State
 
 _EVERY = 100  # steps between decisions
 _MARGIN = 0.05  # of the variance of uniform sampling, that a change of mind must promise
+_PAUSE = 7  # pools at most, out of which one more is looked at while nothing pays
 _LEAST = 0.25  # no batch of equal variance becomes smaller than that, of the given one
 _TRIAL = 1000  # steps in which the dear choice must show that it is worth it
+_COUNTED = ("seen", "steps", "looked_at", "pause", "paused")
 _CHARGES = {"pcg": 0.01, "history": 0.02, "approx": 0.1}  # of a step, as they are on a step of some ten milliseconds
 
 
@@ -29,6 +31,9 @@ class Auto(Importance):
     by the mean of the class, by the history of each sample, or by the LSTM, with the best of some smoothing constants (see
     `counterfactual_ratio`). To each is added the time that it takes, as a part of a step. The least sum is chosen, if it is below
     1, which is uniform sampling. It may change its mind, and go back to uniform sampling.
+
+    While nothing pays it looks at ever fewer of the batches, down to an eighth; the others are steps of plain uniform sampling, in
+    which nothing is measured. When something seems to pay it looks at all of them, for one pass, and then decides.
 
     The LSTM is tried where `choices` have it, for a thousand steps once another has shown that there is something to gain, and is
     dropped if it does not do better by then. That trial costs some milliseconds a step, and found nothing so far.
@@ -94,7 +99,8 @@ class Auto(Importance):
         """Starts with nothing known of a data set."""
         self._size, self._classes, self._seed = size, classes, seed
         self.chosen, self.decisions = "uniform", []
-        self._seen = self._steps = 0  # samples, steps
+        self._seen = self._steps = self._looked_at = 0  # samples and steps that count for a decision, and all steps
+        self._pause = self._paused = 0  # pools to leave out, and how many of them were
         self._batches = 1
         self._sizes = None  # of pool and batch, once they are known
         cheap = [name for name in self.choices if name == "history" or name == "pcg" and classes != 0]
@@ -115,6 +121,14 @@ class Auto(Importance):
         found = {name: choice.ratio for name, choice in self._judged.items()}
         return {name: ratio for name, ratio in found.items() if ratio is not None}
 
+    def watches(self, batches):
+        if self._paused < self._pause:
+            self._paused += 1
+            self._steps += batches
+            return False
+        self._paused = 0
+        return True
+
     def score(self, pool):
         """Returns `(B,)` float64, smoothed: those of the choice; ones where that is uniform sampling."""
         return self._judged[self.chosen].smoothed(pool) if self.chooses else np.ones(len(pool))
@@ -130,14 +144,15 @@ class Auto(Importance):
         for choice in self._judged.values():
             choice.learn(indices, labels, values, self._batches)
         self._time(self._batches)
-        before, self._steps = self._steps, self._steps + self._batches
+        before, self._looked_at = self._looked_at, self._looked_at + self._batches
+        self._steps += self._batches
         self._seen += len(indices)
-        if self._steps // _EVERY > before // _EVERY and self._seen >= (self._size or 0):
+        if self._looked_at // _EVERY > before // _EVERY and self._seen >= (self._size or 0):
             self._decide()
 
     def _choice(self, name):
         made = {
-            "pcg": lambda: PerClassGaussian(quantity="gnorm"),
+            "pcg": lambda: PerClassGaussian(decay=0.95**self.draws_ahead, quantity="gnorm"),  # it learns once from each pool
             "history": HistoryImportance,
             "approx": lambda: LSTMImportance(quantity="gnorm"),
         }[name]()
@@ -157,7 +172,12 @@ class Auto(Importance):
             self._change("uniform", costs)
             now = 1.0
         if best != self.chosen and costs[best] < now - _MARGIN:
-            self._change(best, costs)
+            if self._pause:  # looks at all for a pass, then decides
+                self._pause = self._paused = self._seen = 0
+            else:
+                self._change(best, costs)
+        elif not self.chooses:
+            self._pause = min(2 * self._pause + 1, _PAUSE)
         self._try(costs)
 
     def _try(self, costs):
@@ -201,7 +221,8 @@ class Auto(Importance):
 
     def get_state(self) -> State:
         ends = -1 if self._trial_ends is None else self._trial_ends
-        mind = {"chosen": self.chosen, "seen": self._seen, "steps": self._steps, "trial": self._trial or "", "trial_ends": ends}
+        mind = {"chosen": self.chosen, "trial": self._trial or "", "trial_ends": ends}
+        mind |= {name: getattr(self, f"_{name}") for name in _COUNTED}
         said = {str(i): sentence for i, sentence in enumerate(self.decisions)}
         return {**mind, "decisions": said, "choices": {name: choice.get_state() for name, choice in self._judged.items()}}
 
@@ -214,13 +235,13 @@ class Auto(Importance):
         kept = state["choices"]
         unknown = set(kept) - set(self.choices)
         if unknown:
-            raise ValueError(
-                f"`state` must be of the choices {', '.join(self.choices)}. Received: one of {', '.join(sorted(unknown))}"
-            )
+            rule = f"`state` must be of the choices {', '.join(self.choices)}"
+            raise ValueError(f"{rule}. Received: one of {', '.join(sorted(unknown))}")
         self._judged = {name: self._choice(name) for name in self.choices if name in kept}
         for name, choice in self._judged.items():
             choice.set_state(kept[name])
-        self.chosen, self._seen, self._steps = str(state["chosen"]), int(state["seen"]), int(state["steps"])
+        self.chosen = str(state["chosen"])
+        vars(self).update({f"_{name}": int(state[name]) for name in _COUNTED})
         self._trial, ends = str(state["trial"]) or None, int(state["trial_ends"])
         self._trial_ends = None if ends < 0 else ends
         self.decisions = [str(state["decisions"][str(i)]) for i in range(len(state["decisions"]))]

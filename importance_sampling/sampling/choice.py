@@ -60,7 +60,7 @@ class Choice:
     def learn(self, indices, labels, values, batches):
         """Lets the importance learn from m batches of b samples, `(m b,)`, at once if it can."""
         start = time.perf_counter()
-        if self.importance.learns_at_once or batches == 1:
+        if batches == 1 or self.importance.learns_at_once or not self.importance.uses_indices:  # a class learns once from a pool
             self.importance.update(indices, labels, values)
         else:
             labels = [None] * batches if labels is None else np.split(labels, batches)

@@ -20,24 +20,37 @@ class Drawn:
         weights: `(m, b)` float32.
 
     Attributes:
+        measured (bool): whether the draws are to be measured and learnt from.
         left (int): how many of the batches were not given yet.
         batch_size (int): b.
     """
 
-    def __init__(self, pool, scores, smoothed, expected, chosen, weights):
-        self.pool, self.smoothed = pool, smoothed
+    def __init__(self, pool, scores, smoothed, expected, chosen, weights, measured=True):
+        self.pool, self.smoothed, self.measured = pool, smoothed, measured
         self._scores, self._expected, self._chosen, self._weights = scores, expected, chosen, weights
         self.left, self.batch_size = chosen.shape
+        self._given = {}  # draws by their row
 
     def next(self):
         """The next `Draw`."""
-        chosen, weights = self._chosen[-self.left], self._weights[-self.left]
+        row = len(self._chosen) - self.left
         self.left -= 1
+        return self.draw_of(row)
+
+    def row_of(self, draw):
+        """The row of a draw that `next` gave; None of one that it did not."""
+        return next((row for row, given in self._given.items() if given is draw), None)
+
+    def draw_of(self, row):
+        """The `Draw` of a row, which counts as given."""
+        chosen, weights = self._chosen[row], self._weights[row]
         pool = self.pool
         labels = None if pool.labels is None else pool.labels[chosen]
         of_chosen = pool.indices[chosen], labels, self._expected[chosen], weights, self._scores[chosen]
         read = functools.partial(pool.read, chosen)
-        return Draw(*of_chosen, len(pool.indices), read, pool.indices, self._scores, self._expected)
+        of_pool = pool.indices, self._scores, self._expected
+        draw = self._given[row] = Draw(*of_chosen, len(pool.indices), read, *of_pool, measured=self.measured)
+        return draw
 
     def get_state(self) -> State:
         return {
@@ -45,8 +58,10 @@ class Drawn:
             "scores": self._scores.copy(),
             "smoothed": np.zeros(0) if self.smoothed is None else self.smoothed.copy(),
             "expected": self._expected.copy(),
-            "chosen": self._chosen[-self.left :].copy(),
-            "weights": self._weights[-self.left :].copy(),
+            "chosen": self._chosen.copy(),
+            "weights": self._weights.copy(),
+            "left": self.left,
+            "measured": self.measured,
         }
 
     @classmethod
@@ -55,15 +70,18 @@ class Drawn:
         scores, smoothed, expected = (np.array(state[name], np.float64) for name in ("scores", "smoothed", "expected"))
         chosen, weights = np.array(state["chosen"], np.int64), np.array(state["weights"], np.float32)
         pool = pool_of(np.array(state["indices"], np.int64))
-        return cls(pool, scores, smoothed if len(smoothed) else None, expected, chosen, weights)
+        smoothed = smoothed if len(smoothed) else None
+        drawn = cls(pool, scores, smoothed, expected, chosen, weights, bool(state["measured"]))
+        drawn.left = int(state["left"])
+        return drawn
 
 
-def in_order(pool, batches):
+def in_order(pool, batches, measured):
     """A pool whose samples are taken in their order, all of them, by m batches of equal size: uniform sampling."""
     size = len(pool)
     chosen = np.arange(size).reshape(batches, -1)
     weights = np.ones(chosen.shape, np.float32)
-    return Drawn(pool, np.full(size, np.nan), None, np.full(size, 1 / batches), chosen, weights)
+    return Drawn(pool, np.full(size, np.nan), None, np.full(size, 1 / batches), chosen, weights, measured)
 
 
 def dealt(values, batches):

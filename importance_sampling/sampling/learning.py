@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from importance_sampling.sampling.measures import RunningMoments
-from importance_sampling.types import Draw
+from importance_sampling.types import Draw, State
 
 
 class Learning:
@@ -48,6 +48,19 @@ class Learning:
     def forget(self):
         """Drops what was kept."""
         self._waiting = []
+
+    def get_state(self, row_of) -> State:
+        """What was kept, of draws that `row_of` gives a number for. If it gives None for one, all is learnt before."""
+        rows = [row_of(draw) for draw, _, _ in self._waiting]
+        if None in rows:
+            self.learn()
+            rows = []
+        values = {str(row): taken[1].copy() for row, taken in zip(rows, self._waiting)}
+        return {"values": values, "gnorms": {str(row): taken[2].copy() for row, taken in zip(rows, self._waiting)}}
+
+    def set_state(self, state, draw_of):
+        """Keeps what `get_state` returned, of draws that `draw_of` gives for their numbers."""
+        self._waiting = [(draw_of(int(row)), values, state["gnorms"][row]) for row, values in state["values"].items()]
 
     def _of_pool(self, draws, values, gnorms):
         for draw, of_draw in zip(draws, values):

@@ -95,6 +95,7 @@ class PoolSampler:
             if scores.shape != (size,):
                 raise ValueError(f"`importance.score` must return shape ({size},). Received: {scores.shape}")
             smoothed = probabilities(self.smoothing, self._not_negative(scores), self._warn)
+        measured = self._has_a_say or self.importance.watches(1)
         if not self._fixed:
             b = self._batch_size(batch_size, size, smoothed)
         if scores is None:
@@ -113,7 +114,7 @@ class PoolSampler:
             if batches > 1:
                 turns = self.rng.permutation(batches)  # else the first would have the lowest positions
                 chosen, weights, expected = dealt(chosen, batches)[turns], dealt(weights, batches)[turns], expected / batches
-        return Drawn(pool, scores, smoothed, expected, chosen.reshape(-1, b), weights.reshape(-1, b))
+        return Drawn(pool, scores, smoothed, expected, chosen.reshape(-1, b), weights.reshape(-1, b), measured)
 
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.
@@ -134,7 +135,7 @@ class PoolSampler:
             RuntimeWarning: once, when a score or a loss is negative.
         """
         quantity = self.importance.quantity
-        if quantity is None:
+        if quantity is None or not draw.measured:
             return
         values = {"loss": losses, "gnorm": gnorms, "full_gnorm": draw.scores}[quantity]
         if values is None:
@@ -168,15 +169,19 @@ class PoolSampler:
     def begin_epoch(self, to_the_end):
         """Told before the first draw of an epoch, and whether that ends where the data end. There is nothing to do."""
 
+    def pass_over(self):
+        """Leaves out what the next draw would read, where data come one after another: for a state of a later moment."""
+
     def close(self):
         """Told after the last step: learns what is to be learnt, and lets go of what is held for reading."""
         self._learning.learn()
 
     def get_state(self) -> State:
         """Everything that the next choice among the same candidates depends on, apart from the arguments."""
-        self._learning.learn()
+        learning = self._learning.get_state(self._row_of)  # first: it may learn
         states = {name: part.get_state() for name, part in self._parts().items()}
-        return {"rng": self.rng.bit_generator.state, "kind": type(self.importance).__name__, "steps": self._steps, **states}
+        kind = type(self.importance).__name__
+        return {"rng": self.rng.bit_generator.state, "kind": kind, "steps": self._steps, "learning": learning, **states}
 
     def set_state(self, state):
         """Goes on where `get_state` was called, in an object made with the same arguments.
@@ -203,6 +208,10 @@ class PoolSampler:
     def _has_a_say(self):
         """Whether the importance chooses, now."""
         return self.importance.quantity is not None and self.importance.chooses
+
+    def _row_of(self, draw):
+        """The number of a draw among those of the pool from which batches wait; None of one that is not."""
+        return None
 
     def _has_waiting(self):
         """Whether batches wait that were drawn from the same pool as the last."""

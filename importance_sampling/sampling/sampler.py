@@ -8,7 +8,6 @@ import copy
 import numpy as np
 
 from importance_sampling.copying import deep_copied
-from importance_sampling.data.labels import class_ids, class_ids_if_any
 from importance_sampling.data.reading import CachedReader
 from importance_sampling.data.state_file import Saved
 from importance_sampling.registry import described
@@ -16,10 +15,9 @@ from importance_sampling.sampling.batch_size import check_batch_size
 from importance_sampling.sampling.drawn import Drawn, in_order
 from importance_sampling.sampling.pool_sampler import PoolSampler
 from importance_sampling.sampling.pools import POOLS, OrderedPools
+from importance_sampling.sampling.sample_labels import fingerprint, sample_labels
 from importance_sampling.sampling.settings import Settings
 from importance_sampling.types import Pool, State
-
-_CLASSES = 100_000  # numbers above this and the number of samples are no class ids, and would make a huge table
 
 
 class ImportanceSampler(Saved, PoolSampler):
@@ -118,10 +116,9 @@ class ImportanceSampler(Saved, PoolSampler):
         """
         labels = None
         if self.importance.uses_labels and (classes != 0 or self.importance.needs_labels):
-            labels, classes = self._classes(source.targets, classes)
-            if labels is not None:  # as small as they can be, there may be many
-                labels = labels.astype(np.min_scalar_type(labels.max(initial=0)))
+            labels, classes = sample_labels(source.targets, classes, self.importance)
         self.source, self._labels = source, labels
+        self._fingerprint = None
         return classes
 
     def check_batch_size(self, batch_size):
@@ -196,7 +193,7 @@ class ImportanceSampler(Saved, PoolSampler):
             return self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)
         b = batch_size if self._fixed else self._batch_size(batch_size, self._pool_size, None)
         batches = max(1, min(self.importance.draws_ahead, self._size // b))
-        return in_order(self._pool_of(self._walk.next(batches * b, self.rng)), batches)
+        return in_order(self._pool_of(self._walk.next(batches * b, self.rng)), batches, self.importance.watches(batches))
 
     def _next_pool(self):
         size = self._pool_size
@@ -213,38 +210,34 @@ class ImportanceSampler(Saved, PoolSampler):
 
     def get_state(self) -> State:
         """Everything that the next draw depends on, apart from the data and the arguments of the constructor."""
-        state = {**super().get_state(), "size": len(self.source)}
+        state = {**super().get_state(), "size": len(self.source), "labels": self.fingerprint}
         return {**state, "waiting": self._waiting.get_state()} if self._has_waiting() else state
 
     def set_state(self, state):
         """Goes on where `get_state` was called, in a sampler made with the same arguments.
 
         Raises:
-            ValueError: the state is of another number of samples, or of another importance.
+            ValueError: the state is of another number of samples, other labels, or another importance.
         """
         if state.get("size") != len(self.source):
             raise ValueError(f"`state` must be of {len(self.source)} samples, as the data. Received: of {state.get('size')}")
+        if state["labels"] != self.fingerprint:
+            raise ValueError("`state` must be of the same labels as the data. Received: one of others")
         super().set_state(state)
-        self._waiting = Drawn.of_state(state["waiting"], self._pool_of) if "waiting" in state else None
+        self._waiting = None
+        if "waiting" in state:
+            self._waiting = Drawn.of_state(state["waiting"], self._pool_of)
+            self._learning.set_state(state["learning"], self._waiting.draw_of)
+
+    @property
+    def fingerprint(self):
+        """By what the data are known again; see `fingerprint`."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self._labels, self.source.targets)
+        return self._fingerprint
+
+    def _row_of(self, draw):
+        return self._waiting.row_of(draw) if self._has_waiting() else None
 
     def _parts(self):
         return {**super()._parts(), "pools": self._pools, "walk": self._walk}
-
-    def _classes(self, targets, classes):
-        """Class ids and their number; None and 0 where there are none and none are needed."""
-        if targets is None:
-            raise ValueError(
-                "`y` must be given for an importance that tells classes apart, which knows the class before it reads a sample, "
-                f"or importance=LSTMImportance(classes=0). Received: y=None, importance={type(self.importance).__name__}"
-            )
-        found = class_ids_if_any(targets)
-        if found is None and not self.importance.needs_labels:
-            return None, 0
-        ids, count = found or class_ids(targets)  # which says why not
-        count = count or int(ids.max()) + 1
-        largest = max(_CLASSES, len(ids))
-        if classes is None and count > largest:
-            if not self.importance.needs_labels:
-                return None, 0
-            raise ValueError(f"`y` must be class ids below max({_CLASSES}, number of samples) = {largest}. Received: y={count - 1}")
-        return ids, count if classes is None else classes

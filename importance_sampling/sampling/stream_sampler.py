@@ -91,6 +91,10 @@ class StreamSampler(PoolSampler):
             batch_size = len(pool)
         return self.choose(pool, batch_size)
 
+    def pass_over(self):
+        """Moves on in the stream as `draw` does."""
+        self._window.next(over_the_end=not self._to_the_end)
+
     def _part_of(self, indices, batch):
         size = size_of(batch)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices

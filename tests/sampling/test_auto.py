@@ -47,6 +47,19 @@ def test_it_begins_as_uniform_sampling_bit_for_bit_and_stays_where_nothing_is_ga
     assert auto.importance.chosen == "uniform" and auto.importance.decisions == []
 
 
+def test_it_looks_at_ever_fewer_batches_while_nothing_pays_and_at_all_once_something_does():
+    """Down to an eighth of them. When samples come to differ it finds out within some passes, and then chooses as ever."""
+    noise = np.random.default_rng(1)
+    sampler = sampler_of()
+    draws = run(sampler, 2400, lambda indices: noise.exponential(size=len(indices)))
+    looked_at = np.array([draw.measured for draw in draws])
+    assert looked_at[:100].all() and np.mean(looked_at[-1600:]) == pytest.approx(1 / 8, abs=0.02)
+    assert all(draw.weights.tolist() == [1.0] * B for draw in draws)
+    later = np.array([draw.measured for draw in run(sampler, 1600, OF_SAMPLE)])
+    assert sampler.importance.chosen == "history" and later[-200:].all()
+    assert run(sampler, 1, OF_SAMPLE)[0].measured
+
+
 @pytest.mark.parametrize(
     ("norms", "chosen"), [(OF_SAMPLE, "history"), (OF_CLASS, "pcg"), (np.ones(N), "uniform"), (np.zeros(N), "uniform")]
 )
@@ -107,11 +120,11 @@ def test_time_is_measured_where_it_is_asked_for():
     assert sampler.importance._charge("history") not in (0, 0.02)
 
 
-@pytest.mark.parametrize("steps", [3, 53, 333])
-def test_a_state_goes_on_where_it_was(steps):
-    """In the middle of a walk, at the end of one, and after a choice."""
+@pytest.mark.parametrize(("steps", "norms"), [(3, OF_SAMPLE), (53, OF_SAMPLE), (333, OF_SAMPLE), (777, np.ones(N))])
+def test_a_state_goes_on_where_it_was(steps, norms):
+    """In the middle of a walk, at the end of one, after a choice, and where batches are left out."""
     one, other = sampler_of(), sampler_of(seed=1)
-    run(one, steps, OF_SAMPLE)
+    run(one, steps, norms)
     other.set_state(one.get_state())
     assert other.importance.chosen == one.importance.chosen and other.importance.decisions == one.importance.decisions
     for mine, its in zip(run(one, 200, OF_SAMPLE), run(other, 200, OF_SAMPLE)):
@@ -224,3 +237,36 @@ def test_a_state_of_other_choices_is_refused():
     run(sampler, 10, OF_SAMPLE)
     with pytest.raises(ValueError, match="must be of the choices pcg"):
         sampler_of(Auto(choices=("pcg",))).set_state(sampler.get_state())
+
+
+class Counts(keras.Model):
+    """Counts the traces of its step, with weights and without."""
+
+    traces = ()
+
+    def train_step(self, data):
+        _, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        self.traces = (*self.traces, weights is not None)
+        return super().train_step(data)
+
+
+def test_steps_that_are_not_looked_at_are_those_of_plain_uniform_sampling():
+    """Labels without any pattern, weights as those of uniform sampling: but for the last bits of a weighted mean."""
+    x, _ = blobs()
+    y = np.random.default_rng(1).integers(0, 4, N)
+    found = []
+    for importance in ("auto", "uniform"):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        model = Counts(inputs, keras.layers.Dense(4, activation="softmax")(inputs))
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        losses = []
+        training = ImportanceTraining(model, importance, seed=0, on_step=lambda draw, of_draw: losses.append(of_draw))  # noqa: B023
+        training.fit(x, y, batch_size=B, epochs=40, verbose=0)
+        found.append((model.get_weights(), np.array(losses)))
+        if importance == "auto":
+            assert training.sampler.importance.chosen == "uniform" and training.sampler.importance._pause == 7
+            assert set(model.traces) == {True, False}
+    for one, other in zip(*(weights for weights, _ in found)):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-4)

@@ -41,15 +41,19 @@ def test_learning_at_once_is_learning_one_by_one():
 
 
 def test_a_state_has_what_waited():
-    """After 3 batches of 8 that were drawn at once, and in a copy, which goes on alike."""
-    one = sampler(HistoryImportance())
-    seen = np.concatenate([draw.indices for draw in steps(one, 3)])
+    """After 3 batches of 8 that were drawn at once: a copy and what takes the state go on as if nobody had asked for it."""
+    one, undisturbed, other = (sampler(HistoryImportance()) for _ in range(3))
+    for of in (one, undisturbed):
+        list(steps(of, 3))
     copied = copy.deepcopy(one)
-    for of in (one, copied):
-        means = of.get_state()["importance"]["means"]
-        assert set(np.flatnonzero(np.isfinite(means))) == set(seen)
-    for draw, other in zip(steps(one, 30), steps(copied, 30)):
-        np.testing.assert_array_equal(draw.indices, other.indices)
+    other.set_state(one.get_state())
+    assert len(one.get_state()["learning"]["values"]) == 3
+    for draw, *others in zip(*(steps(of, 30) for of in (undisturbed, one, copied, other))):
+        for its in others:
+            np.testing.assert_array_equal(draw.indices, its.indices)
+    for of in (one, copied, other):
+        of.close()
+    np.testing.assert_equal(other.get_state(), one.get_state())
 
 
 def test_what_waited_is_not_learnt_after_another_state_was_set():

@@ -1,0 +1,241 @@
+"""A `fit` that died is gone on with: weights, draws, history and logs are those of one that was not disturbed."""
+
+import contextlib
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from importance_sampling import Backup, ConstantVarianceImportanceTraining, ImportanceSampling, ImportanceTraining, with_indices
+from importance_sampling.data.state_file import StateFileError
+from importance_sampling.fit.backup import FILE
+from tests.models import small_lstm
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of NumPy, about how Keras saves
+N, SIZE, EPOCHS = 300, 10, 4  # 30 steps an epoch
+Y = np.arange(N) % 3
+X = (3 * np.eye(3)[Y][:, :2] + np.random.default_rng(0).normal(size=(N, 2))).astype(np.float32)
+KINDS = {
+    "uniform": lambda model, **more: ImportanceTraining(model, "uniform", seed=0, **more),
+    "pcg": lambda model, **more: ImportanceTraining(model, "pcg", seed=0, **more),
+    "history": lambda model, **more: ConstantVarianceImportanceTraining(model, seed=0, **more),
+    "approx": lambda model, **more: ImportanceTraining(model, small_lstm(), seed=0, **more),
+    "oracle": lambda model, **more: ImportanceTraining(model, "oracle", seed=0, **more),
+    "auto": lambda model, **more: ImportanceTraining(model, "auto", seed=0, **more),
+    "measured": lambda model, **more: ImportanceTraining(model, "history", smoothing="measured", seed=0, **more),
+}
+BACKUPS = {
+    "ours": lambda folder, save_freq: Backup(folder, save_freq),
+    "keras": lambda folder, save_freq: keras.callbacks.BackupAndRestore(folder, save_freq=save_freq),
+}
+
+
+class Died(Exception):
+    """What stands for a kill within one process."""
+
+
+class DiesAt(keras.callbacks.Callback):
+    """Ends `fit` at the end of an update."""
+
+    def __init__(self, update):
+        super().__init__()
+        self._update = update
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == self._update:
+            raise Died
+
+
+def network():
+    """With Dropout, whose seed moves on, and batch normalisation."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    hidden = [layers.Dense(8, activation="tanh"), layers.BatchNormalization(), layers.Dropout(0.2)]
+    model = keras.Sequential([keras.Input((2,)), *hidden, layers.Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def everything(model):
+    return [keras.ops.convert_to_numpy(v) for v in (*model.variables, *model.optimizer.variables)]
+
+
+def run(kind, *callbacks, steps=None, logs=False, epochs=EPOCHS):
+    """A training by new objects, as in a new process: what it ends with, and the indices of each draw by update."""
+    model, drawn = network(), {}
+    training = KINDS[kind](
+        model, logs=logs, on_step=lambda draw, losses: drawn.update({int(model.optimizer.iterations): draw.indices})
+    )
+    history = None
+    with contextlib.suppress(Died):
+        history = training.fit(
+            X, Y, batch_size=SIZE, epochs=epochs, verbose=0, callbacks=list(callbacks), steps_per_epoch=steps
+        ).history
+    return everything(model), drawn, training.get_state(), history
+
+
+def assert_same(found, expected):
+    np.testing.assert_equal(found[0], expected[0])
+    for update, indices in found[1].items():
+        np.testing.assert_array_equal(indices, expected[1][update])
+    np.testing.assert_equal(found[2]["sampler"], expected[2]["sampler"])
+
+
+@pytest.mark.parametrize("dies_at", (47, 60, 90))
+@pytest.mark.parametrize("backup", BACKUPS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_that_died_goes_on_bit_for_bit(kind, backup, dies_at, tmp_path):
+    expected = run(kind)
+    first = run(kind, BACKUPS[backup](tmp_path, 7), DiesAt(dies_at))
+    assert first[3] is None and (tmp_path / FILE).exists()
+    found = run(kind, BACKUPS[backup](tmp_path, 7))
+    assert_same(found, expected)
+    assert min(found[1]) > dies_at - 7 - (dies_at == 90)  # nothing was done again but what came after the backup
+    for name in ("loss", "accuracy"):
+        assert found[3][name][-1] == expected[3][name][-1]
+    assert not (tmp_path / FILE).exists()  # as it is finished
+
+
+@pytest.mark.parametrize("backup", BACKUPS)
+def test_by_epochs_and_after_several_deaths(backup, tmp_path):
+    expected = run("history")
+    for dies_at in (10, 35, 36, 95):
+        run("history", BACKUPS[backup](tmp_path, "epoch"), DiesAt(dies_at))
+    assert_same(run("history", BACKUPS[backup](tmp_path, "epoch")), expected)
+
+
+def test_the_logs_of_an_epoch_that_died_are_those_of_one_that_did_not(tmp_path):
+    expected = run("history", logs=True)[3]
+    run("history", Backup(tmp_path, 7), DiesAt(47), logs=True)
+    found = run("history", Backup(tmp_path, 7), logs=True)[3]
+    for name, values in expected.items():
+        assert found[name] == values[1:], name
+
+
+def data_of(kind):
+    if kind == "arrays":
+        return {"x": X, "y": Y, "batch_size": 30, "shuffle": False}
+    return {"x": with_indices(tf.data.Dataset.from_tensor_slices((X, Y))).batch(30), "shuffle": False}
+
+
+def with_the_callback(kind, importance, *callbacks):
+    model = network()
+    ours = ImportanceSampling(SIZE, importance, seed=0)
+    with contextlib.suppress(Died):
+        model.fit(**data_of(kind), epochs=6, verbose=0, callbacks=[*callbacks, ours])
+    return everything(model), ours.sampler.get_state()
+
+
+@pytest.mark.parametrize("backup", BACKUPS)
+@pytest.mark.parametrize("kind,importance", (("arrays", "oracle"), ("arrays", "pcg"), ("tf.data", "history")))
+def test_so_does_a_plain_fit_with_the_callback(kind, importance, backup, tmp_path):
+    expected = with_the_callback(kind, importance)
+    with_the_callback(kind, importance, BACKUPS[backup](tmp_path, 4), DiesAt(27))
+    found = with_the_callback(kind, importance, BACKUPS[backup](tmp_path, 4))
+    np.testing.assert_equal(found, expected)
+
+
+def streamed(*callbacks):
+    model = network()
+    training = ImportanceTraining(model, "pcg", seed=0)
+    with contextlib.suppress(Died):
+        training.fit(tf.data.Dataset.from_tensor_slices((X, Y)).batch(SIZE), epochs=3, verbose=0, callbacks=list(callbacks))
+    return everything(model)
+
+
+def test_so_do_batches_that_come_in_the_same_order(tmp_path):
+    expected = streamed()
+    streamed(Backup(tmp_path, 7), DiesAt(47))
+    np.testing.assert_equal(streamed(Backup(tmp_path, 7)), expected)
+
+
+def test_the_newest_moment_that_is_whole_is_chosen(tmp_path):
+    """Keras has written and we have not: what a kill between the two leaves."""
+    expected = run("history")
+    run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7), DiesAt(47))
+    kept = (tmp_path / FILE).read_bytes()
+    run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7), DiesAt(50))
+    (tmp_path / FILE).write_bytes(kept)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "__array__", DeprecationWarning)
+        assert_same(run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7)), expected)
+
+
+def test_what_was_learnt_long_before_the_model_does_not_take_it_back(tmp_path):
+    run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7), DiesAt(37))
+    model = network()
+    with pytest.raises(Died):
+        model.fit(
+            X, Y, batch_size=SIZE, epochs=EPOCHS, verbose=0, callbacks=[keras.callbacks.BackupAndRestore(tmp_path), DiesAt(100)]
+        )
+    with pytest.warns(RuntimeWarning, match="older than that of the model"):
+        found = run("history", keras.callbacks.BackupAndRestore(tmp_path))
+    assert min(found[1]) == 91 or min(found[1]) > 90  # the model of Keras's backup
+
+
+def test_a_damaged_backup_gives_way_to_the_one_before(tmp_path):
+    expected = run("history")
+    run("history", Backup(tmp_path, 7), DiesAt(47))
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(RuntimeWarning, match="from the backup before the last. .* damaged"):
+        assert_same(run("history", Backup(tmp_path, 7)), expected)
+    run("history", Backup(tmp_path, 7), DiesAt(47))
+    for name in (FILE, FILE + ".previous"):
+        (tmp_path / name).write_bytes(b"nothing")
+    with pytest.raises(StateFileError, match="no state of this library"):
+        run("history", Backup(tmp_path, 7))
+
+
+def test_a_backup_of_something_else_is_refused(tmp_path):
+    run("history", Backup(tmp_path, 7), DiesAt(47))
+    with pytest.raises(ValueError, match="must be of a PerClassGaussian"):
+        run("pcg", Backup(tmp_path, 7))
+    other = ImportanceTraining(network(), "history", seed=0)
+    with pytest.raises(ValueError, match="`state` must be of the same labels as the data"):
+        other.fit(X, 2 - Y, batch_size=SIZE, callbacks=[Backup(tmp_path)], verbose=0)
+    with pytest.raises(ValueError, match="`state` must be of 290 samples"):
+        other.fit(X[:290], Y[:290], batch_size=SIZE, callbacks=[Backup(tmp_path)], verbose=0)
+    wider = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, activation="softmax")])
+    wider.compile("adam", "sparse_categorical_crossentropy")
+    before = everything(wider)
+    with pytest.raises(ValueError, match="must be of the same model and optimizer"):
+        ImportanceTraining(wider, "history", seed=0).fit(X, Y, batch_size=SIZE, callbacks=[Backup(tmp_path)], verbose=0)
+    np.testing.assert_equal(everything(wider)[: len(before)], before)
+
+
+def test_callbacks_that_cannot_be_served(tmp_path):
+    with pytest.raises(ValueError, match="must have ImportanceSampling after Backup"):
+        network().fit(X, Y, verbose=0, callbacks=[Backup(tmp_path)])
+    ours = ImportanceSampling(SIZE, "pcg", seed=0)
+    with pytest.raises(ValueError, match="must have Backup before ImportanceSampling"):
+        network().fit(X, Y, verbose=0, callbacks=[ours, Backup(tmp_path)])
+    with pytest.raises(ValueError, match="must have one Backup or BackupAndRestore. Received: 2"):
+        run("pcg", Backup(tmp_path), Backup(tmp_path))
+    for wrong in (0, -1, "step", 1.5, True):
+        with pytest.raises(ValueError, match="`save_freq` must be"):
+            Backup(tmp_path, wrong)
+    with pytest.raises(ValueError, match="`on_error` must be"):
+        Backup(tmp_path, on_error="ignore")
+
+
+def test_a_backup_that_is_kept_has_nothing_left_to_do(tmp_path):
+    expected = run("pcg", Backup(tmp_path, delete_checkpoint=False))
+    found = run("pcg", Backup(tmp_path, delete_checkpoint=False))
+    assert not found[1] and found[3] == {}
+    np.testing.assert_equal(found[0], expected[0])
+    longer = run("pcg", Backup(tmp_path, delete_checkpoint=False), epochs=EPOCHS + 1)
+    assert_same(longer, run("pcg", epochs=EPOCHS + 1))
+
+
+def test_the_model_can_be_trained_again(tmp_path):
+    """Keras leaves the epoch to begin at in the model."""
+    run("pcg", Backup(tmp_path, 7), DiesAt(47))
+    model = network()
+    training = ImportanceTraining(model, "pcg", seed=0)
+    for _ in range(2):
+        history = training.fit(X, Y, batch_size=SIZE, epochs=EPOCHS, verbose=0, callbacks=[Backup(tmp_path)])
+    assert history.epoch == [0, 1, 2, 3] and model._initial_epoch is None
