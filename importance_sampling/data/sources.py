@@ -122,7 +122,7 @@ class ItemSource:
     def __getitem__(self, indices):
         """Reads some samples one by one; what a sample raises passes on, with a note of its index."""
         samples = [self._item(int(i)) for i in indices]
-        x, y, *own = map_arrays(lambda *leaves: standardized(np.stack(leaves)), *samples)
+        x, y, *own = map_arrays(lambda *leaves: standardized(_stacked(leaves, indices)), *samples)
         if self._targets is not None:
             y = self._targets[indices][0]
         return x, y, own[0] if own else None
@@ -195,6 +195,18 @@ def split(source, fraction):
 def _kind(item):
     """What a sample is, for an error: its type, with the names of a dictionary."""
     return f"a dictionary of {', '.join(map(str, item))}" if isinstance(item, dict) else f"a {type(item).__name__}"
+
+
+def _stacked(leaves, indices):
+    """Arrays of single samples as one, with the samples along the first axis."""
+    shapes = [np.shape(leaf) for leaf in leaves]
+    other = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if other is not None:
+        raise ValueError(
+            f"`x` must give samples of one shape, such as {shapes[0]} for sample {indices[0]}. "
+            f"Received: {shapes[other]} for sample {indices[other]}"
+        )
+    return np.stack(leaves)
 
 
 def stored(structure, name):

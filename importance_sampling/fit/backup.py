@@ -1,16 +1,18 @@
 """Backups of a `fit`: where they are, and when it is time for one."""
 
 import contextlib
+import json
 import os
 import warnings
 from pathlib import Path
 
+import h5py
 import keras
 
 from importance_sampling.data.state_file import StateFileError, previous, read_state, write_state
 
 FILE = "importance.h5"  # within the directory of the backup
-_OF_KERAS = "training_metadata.json"  # what keras.callbacks.BackupAndRestore writes last
+_OF_KERAS = ("latest.weights.h5", "training_metadata.json")  # what keras.callbacks.BackupAndRestore writes, in this order
 
 
 class Backup(keras.callbacks.Callback):
@@ -22,7 +24,7 @@ class Backup(keras.callbacks.Callback):
     last backup. In an epoch that was begun, the steps that are done are passed over without training: callbacks see them again.
 
     `keras.callbacks.BackupAndRestore` can be given in its place; the same file is then written beside its own two. Those can be
-    broken by a kill while they are written, and it refuses to begin then.
+    broken by a kill while they are written: `ImportanceTraining.fit` then deletes them, with a warning, and goes on with this one.
 
     Args:
         directory (path): of the backups of one training; made where there is none.
@@ -116,7 +118,7 @@ class BesideKeras:
 
     def _found(self):
         with contextlib.suppress(OSError):
-            stat = os.stat(os.path.join(self.directory, _OF_KERAS))
+            stat = os.stat(os.path.join(self.directory, _OF_KERAS[-1]))
             return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
@@ -141,6 +143,36 @@ def backup_among(callbacks, engine):
     backup = callback if isinstance(callback, Backup) else BesideKeras(callback)
     backup.serve()
     return backup
+
+
+def delete_broken(callbacks):
+    """Deletes files of a `BackupAndRestore` that a kill has broken, by which it would refuse to begin, where the backup beside them
+    has all that was in them.
+
+    Warns:
+        RuntimeWarning: it has done so.
+    """
+    for callback in keras.tree.flatten(callbacks):
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            files = [Path(callback.backup_dir) / name for name in _OF_KERAS]
+            if (Path(callback.backup_dir) / FILE).exists() and not _whole(*files):
+                for file in files:
+                    file.unlink(missing_ok=True)
+                text = f"The files of BackupAndRestore in {callback.backup_dir!r} were broken, and are deleted: {FILE} has all."
+                warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+def _whole(weights, metadata):
+    """Whether files that Keras has written can be read. Nothing is also whole."""
+    try:
+        if metadata.exists():
+            json.loads(metadata.read_text())["epoch"]
+        if weights.exists():
+            with h5py.File(weights) as file:
+                file.visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 class BackupFile:

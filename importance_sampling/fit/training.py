@@ -7,6 +7,7 @@ from importance_sampling.copying import deep_copied
 from importance_sampling.data.dataset import HeldOut
 from importance_sampling.data.inputs import checked_class_weight
 from importance_sampling.data.state_file import Saved
+from importance_sampling.fit.backup import delete_broken
 from importance_sampling.fit.drawing_engine import DrawingEngine, joined
 from importance_sampling.fit.given import Given
 from importance_sampling.fit.hooks import Hooks
@@ -158,6 +159,7 @@ class ImportanceTraining(Saved):
                 `train_step` that drops the sample weights is not found out before it has run once.)
         """
         check_fit(self.model)
+        delete_broken(callbacks)
         check_batch_size(1 if batch_size is None else batch_size)
         if steps_per_epoch is not None and steps_per_epoch < 1:
             raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
