@@ -4,12 +4,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test proof lint wheel docs check oldest paper paper-runs paper-smoke notebooks bench bench-time clean
+.PHONY: help demo test proof faults soak lint wheel docs check oldest paper paper-runs paper-smoke notebooks bench bench-time clean
 
 help:
 	@echo "make demo    a rare class by uniform sampling, by ours and by both controls (some 4 minutes on two cores)"
 	@echo "make test    all tests and doctests, warnings are errors"
 	@echo "make proof   500 random losses of single samples are taken apart, 500 that lean on the batch refused"
+	@echo "make faults  1,000 kills at random moments, 100,000 damaged files, full disks (half an hour)"
+	@echo "make soak    a million steps: nothing grows (half an hour)"
 	@echo "make docs    the documentation as a site in build/docs, warnings are errors"
 	@echo "make check   lint, docs, tests, and the package built as a wheel and imported from it"
 	@echo "make oldest  all tests with the oldest versions of TensorFlow and Keras that are allowed"
@@ -34,6 +36,13 @@ test: .venv/ready
 # five hundred random losses of single samples, and as many that lean on the batch
 proof: .venv/ready
 	RANDOM_LOSSES=500 $(BIN)/python -m pytest tests/model/test_proof.py -n auto --maxprocesses 4
+
+faults: .venv/ready
+	$(BIN)/python -m tests.faults.kills --kills 1000
+	MUTATIONS=100000 $(BIN)/python -m pytest tests/data/test_state_file.py tests/faults -q
+
+soak: .venv/ready
+	$(BIN)/python -m tests.faults.soak --steps 1000000
 
 lint: .venv/ready
 	$(BIN)/ruff check .

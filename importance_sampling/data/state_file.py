@@ -66,11 +66,13 @@ def write_state(path, state: State):
     """
     path = os.path.abspath(os.fspath(path))
     handle, part = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path))
-    os.close(handle)
     try:
-        with h5py.File(part, "w", userblock_size=_HEADER, track_order=True) as file:
-            _write(file, state, "state")
-        with open(part, "r+b") as file:
+        with os.fdopen(handle, "r+b") as file:
+            for_hdf5 = _Calm(file)
+            with h5py.File(for_hdf5, "w", userblock_size=_HEADER, track_order=True) as opened:
+                _write(opened, state, "state")
+            for_hdf5.check()
+            file.flush()
             header = _MAGIC + f"{os.path.getsize(part)} {_digest(file)}\n".encode()
             file.seek(0)
             file.write(header)
@@ -83,8 +85,8 @@ def write_state(path, state: State):
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
-        if isinstance(error, RuntimeError):  # as h5py calls a full disk, at times
-            raise OSError(f"`path` could not be written. Received: {path!r}, {error}") from error
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"`path` could not be written. Received: {path!r}, {error.strerror}") from error
         raise
 
 
@@ -113,6 +115,49 @@ def read_state(path) -> State:
 def previous(path):
     """Where the state before is kept."""
     return os.path.abspath(os.fspath(path)) + ".previous"
+
+
+class _Calm:
+    """A file that HDF5 writes to, and that does not tell it of a full disk: it would try again as everything is closed, and end the
+    process. What went wrong first is kept; from then on nothing is written."""
+
+    def __init__(self, file):
+        self._file, self._error, self._place = file, None, 0
+
+    def check(self):
+        """Raises what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+    def seek(self, place, whence=os.SEEK_SET):
+        self._place = self._done(self._file.seek, place, whence, otherwise=self._place + place)
+        return self._place
+
+    def tell(self):
+        return self._place
+
+    def read(self, size):  # by this it is known as a file
+        return self._done(self._file.read, size, otherwise=bytes(size))
+
+    def readinto(self, buffer):
+        return self._done(self._file.readinto, buffer, otherwise=len(buffer))
+
+    def write(self, content):
+        return self._done(self._file.write, content, otherwise=len(content))
+
+    def truncate(self, size):
+        return self._done(self._file.truncate, size, otherwise=size)
+
+    def flush(self):
+        self._done(self._file.flush, otherwise=None)
+
+    def _done(self, function, *args, otherwise):
+        if self._error is None:
+            try:
+                return function(*args)
+            except OSError as error:
+                self._error = error
+        return otherwise
 
 
 def _write(group, state, place):

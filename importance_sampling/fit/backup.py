@@ -188,16 +188,18 @@ class BackupFile:
         self._warned = False
 
     def read(self):
-        """The state in it; that of the one before where it is damaged; None where there is none.
+        """The state in it; that of the one before where it is damaged; None where there is none. Makes the directory.
 
         Raises:
             StateFileError: both are damaged.
         """
+        with self._tolerant():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         for part in self._path.parent.glob(f"{FILE}.*part"):  # left by a kill
             part.unlink(missing_ok=True)
         try:
             return read_state(self._path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except StateFileError as error:
             before = previous(self._path)
@@ -209,9 +211,14 @@ class BackupFile:
 
     def write(self, state):
         """Writes a state; where that fails, warns once or raises."""
-        try:
+        with self._tolerant():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_state(self._path, state)
+
+    @contextlib.contextmanager
+    def _tolerant(self):
+        try:
+            yield
         except OSError as error:
             if self._backup.on_error == "raise":
                 raise

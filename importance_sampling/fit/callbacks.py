@@ -10,6 +10,7 @@ from importance_sampling.copying import deep_copied
 from importance_sampling.data.arrays import of_fit
 from importance_sampling.data.inputs import check_targets
 from importance_sampling.data.labels import Apart
+from importance_sampling.data.state_file import Saved
 from importance_sampling.data.streams import checked_indices, unpacked
 from importance_sampling.data.structures import map_arrays, size_of, take, without_gaps
 from importance_sampling.fit.engine import Engine
@@ -24,7 +25,7 @@ from importance_sampling.sampling.stream_sampler import labels_of, shared
 from importance_sampling.types import Pool
 
 
-class ImportanceSampling(Engine):
+class ImportanceSampling(Saved, Engine):
     """Importance sampling inside a plain `model.fit`: each batch of `fit` is the pool that the training batch is chosen from.
 
     Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever.
@@ -87,6 +88,7 @@ class ImportanceSampling(Engine):
         self._model_of_step = None
         self._built = False
         self._seen = 0
+        self._restored = None
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
@@ -101,12 +103,39 @@ class ImportanceSampling(Engine):
             self._built, self._learnt = False, learnt
         self._learn = self._outside(self._sampler.update)
         self._prepared = False
-        self._resume(lambda: {**self._sampler.get_state(), "seen": self._seen}, self._go_on_with)
+        if self._restored is not None:
+            self._go_on_with(self._restored)
+        self._resume(self._state, self._go_on_with)
+
+    def get_state(self):
+        """What was learnt about the samples, and what the next choice depends on; not the model, which Keras saves.
+
+        Raises:
+            ValueError: it has not trained yet.
+        """
+        if not self._built:
+            raise ValueError("`get_state` must come after `fit`. Received: no fit")
+        return self._state()
+
+    def set_state(self, state):
+        """Makes the next `fit` go on from `get_state`, in an object made with the same arguments, on the same data.
+
+        A `fit` that is refused leaves it for the next. None takes back a state that was set.
+
+        Raises:
+            ValueError: it is no such state; from `fit`, where it is of another importance.
+        """
+        if state is not None and not (isinstance(state, dict) and {"seen", "kind"} <= set(state)):
+            raise ValueError(f"`state` must be what `get_state` returned. Received: {state!r:.60}")
+        self._restored = state
+
+    def _state(self):
+        return {**self._sampler.get_state(), "seen": self._seen}
 
     def _go_on_with(self, state):
         kind = type(self._sampler.importance).__name__
         if state["kind"] != kind:
-            raise ValueError(f"the backup must be of importance {kind}. Received: of {state['kind']}")
+            raise ValueError(f"`state` must be of a {kind}. Received: of a {state['kind']}")
         self._built, self._learnt, self._seen = False, state, int(state["seen"])  # the first batch builds the sampler
 
     def __deepcopy__(self, memo):
@@ -133,17 +162,17 @@ class ImportanceSampling(Engine):
         return self._train(iterator, self.model.steps_per_execution)
 
     def _passed(self, iterator):
-        _, batch = self._read(iterator)
+        _, batch = self._next_batch(iterator)
         return self._mapped(take(batch, slice(self._batch_size)))[:2]
 
-    def _read(self, iterator):
+    def _next_batch(self, iterator):
         """The next batch of `fit`: its indices or None, and `(x, y, sample_weight)`."""
         indices, batch = unpacked(next(iterator))
         indices, *batch = local_batch(self.model.distribute_strategy, map_arrays(of_fit, (indices, *batch)))
         return indices, (batch[0], batch[1], without_gaps(batch[2], size_of(batch[0])))
 
     def _draw(self, iterator):
-        indices, (x, y, own) = self._read(iterator)
+        indices, (x, y, own) = self._next_batch(iterator)
         found = size_of(x)
         if not self._prepared:
             self._outside(self._prepare)((x, y, own), indices, found)
@@ -177,9 +206,9 @@ class ImportanceSampling(Engine):
             self._sampler.build(None, classes_of_batch(self.model, importance, batch[1], self._apart))
             if self._learnt is not None:
                 self._sampler.set_state(self._learnt)
-            self._built, self._learnt = True, None
+            self._built, self._learnt, self._restored = True, None, None
         x, y, own = self._example(take(batch, slice(self._batch_size)))
         self._prepare_step(x, y, own)
-        self._sampler.prepare(found, self._batch_size)
+        self._prepare_sampler(found)
         self._check_finite(batch, np.arange(found) if indices is None else indices)
         self._prepared = True

@@ -10,6 +10,7 @@ from importance_sampling.data.dataset import endless_dataset
 from importance_sampling.data.inputs import check_targets
 from importance_sampling.data.structures import size_of
 from importance_sampling.fit.engine import Engine
+from importance_sampling.fit.read_ahead import ReadAhead
 from importance_sampling.model.replicas import check_divisible
 
 
@@ -23,10 +24,12 @@ class DrawingEngine(Engine):
         steps_per_epoch: updates in each epoch; None ends each where the sampler's draws run out, as Keras does at the end of data.
         doubtful: `(n,)` ints, samples whose targets are not finite: a loss that masks them is to be shown one.
         hooks, logs: see `Engine`.
+        read_ahead: whether the samples of the next step are read while a step runs.
     """
 
-    def __init__(self, step, sampler, batch_size, steps_per_epoch, doubtful, hooks, logs):
+    def __init__(self, step, sampler, batch_size, steps_per_epoch, doubtful, hooks, logs, read_ahead):
         super().__init__(hooks, batch_size, logs)
+        self._read_ahead = ReadAhead(sampler.coming, super()._read) if read_ahead else None
         self._step = step
         self._sampler = sampler
         self._steps_per_epoch = steps_per_epoch
@@ -47,7 +50,7 @@ class DrawingEngine(Engine):
         super().on_train_begin(logs)
         x, y, own = self._first
         self._outside(self._prepare_step)(x, y, own)
-        self._sampler.prepare(self._sampler.pool_size(self._batch_size), self._batch_size)
+        self._prepare_sampler(self._sampler.pool_size(self._batch_size))
         if len(self._doubtful):
             self._check_finite(self._sampler.source[self._doubtful], self._doubtful)
         else:
@@ -65,6 +68,8 @@ class DrawingEngine(Engine):
     def close(self):
         """Leaves the model as it was found, and ends the reading of the data."""
         self._sampler.close()
+        if self._read_ahead is not None:
+            self._read_ahead.close()
         super().close()
 
     def _train_function(self, iterator):
@@ -74,6 +79,9 @@ class DrawingEngine(Engine):
         steps = min(self.model.steps_per_execution, self._left)
         self._left -= steps
         return self._train(iterator, steps)
+
+    def _read(self, draw, step):
+        return super()._read(draw, step) if self._read_ahead is None else self._read_ahead(draw, step)
 
     def _passed(self, iterator):
         self._sampler.pass_over()

@@ -20,6 +20,7 @@ import numpy as np
 from importance_sampling.data.structures import take
 from importance_sampling.fit.logs import DrawLogs, check_metrics
 from importance_sampling.fit.resuming import Resuming
+from importance_sampling.fit.waiting import said_if_slow
 from importance_sampling.importance.oracle import Oracle
 from importance_sampling.model.finite import not_finite
 from importance_sampling.model.replicas import check_divisible, in_scope, out_of_scope, replicas_of
@@ -157,9 +158,7 @@ class Engine(keras.callbacks.Callback, ABC):
                     raise
                 break
             drawn = time.perf_counter()
-            batch = draw.read()
-            if self._hooks.map is not None:
-                batch = self._hooks.map(batch, self._sampler.rng)
+            batch = self._read(draw, self._sampler.steps_done)
             read = time.perf_counter()
             measured = draw.measured and self._sampler.importance.quantity is not None
             alpha = draw.weights if measured else None  # plain fit has none
@@ -169,6 +168,8 @@ class Engine(keras.callbacks.Callback, ABC):
             if measured:
                 self._learn(draw, losses, None if gnorms is None else _unweighted(gnorms, draw))
             if self._logs is not None:
+                if self._replicas > 1:  # else means over replicas would be the logs of the epoch, since there are keys of ours
+                    logs = {name: self.model.get_metrics_result().get(name, value) for name, value in logs.items()}
                 logs = self._logs.added_to(logs, draw, self._sampler.ratio_so_far)
             spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
             for name, duration in zip(self.seconds, spent):
@@ -193,11 +194,22 @@ class Engine(keras.callbacks.Callback, ABC):
         self._resuming = Resuming(self, states, go_on)
         self._resuming.restore()
 
+    def _read(self, draw, step):
+        """The samples of a draw as they are trained on."""
+        batch = draw.read()
+        return batch if self._hooks.map is None else self._hooks.map(batch, self._sampler.map_seeds.rng(step))
+
     def _prepare_step(self, x, y, own):
         """Looks at a batch before the first step, and at the names of the metrics."""
-        self._step.prepare(x, y, own, self._sampler.sizes(self._batch_size))
+        with said_if_slow("Looking whether the loss is one of single samples, and compiling the step ...", self.params):
+            self._step.prepare(x, y, own, self._sampler.sizes(self._batch_size))
         if self._logs is not None:
             check_metrics(self.model)
+
+    def _prepare_sampler(self, pool_size):
+        """Lets the sampler compile what it needs."""
+        with said_if_slow("Compiling what chooses the samples ...", self.params):
+            self._sampler.prepare(pool_size, self._batch_size)
 
     def _check_finite(self, batch, places):
         """Refuses targets of a batch as it is read that are not finite and that the loss does not mask."""

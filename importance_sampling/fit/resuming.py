@@ -11,7 +11,7 @@ import keras
 from importance_sampling.fit.backup import BackupFile, backup_among
 from importance_sampling.model.metrics import build_metrics
 from importance_sampling.model.probe import fixed_batch_size
-from importance_sampling.model.snapshot import assign, check_values, trained, values_of
+from importance_sampling.model.snapshot import assign, check_values, trained, value_of, values_of
 
 
 class Resuming:
@@ -124,7 +124,7 @@ class Resuming:
         self._last = iterations
 
     def _updates(self):
-        return int(keras.ops.convert_to_numpy(self._model.optimizer.iterations))
+        return int(value_of(self._model.optimizer.iterations))
 
     def _warn(self, text):
         warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -53,6 +53,8 @@ class ImportanceTraining(Saved):
             the samples as they were trained on.
         seed (int, default None): with the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
             is the same, bit for bit, on a CPU.
+        read_ahead (bool, default False): whether the samples of the next step are read and mapped in a thread while a step runs.
+            Only the time changes: less where reading is dear, as of files. Data in batches have a `prefetch` of their own.
         logs (bool, default False): whether the logs of steps and epochs, and so the progress bar, `History` and other callbacks,
             also have `variance_ratio`, `batch_size`, `effective_sample_size`, `samples` and `uniform_samples`.
 
@@ -93,11 +95,12 @@ class ImportanceTraining(Saved):
         on_step=None,
         batch_size_rule=None,
         logs=False,
+        read_ahead=False,
     ):
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
         settings = Settings.of(importance, k, smoothing, presample, draws, pools, reweighting, batch_size_rule)
-        self._hooks, self._logs = Hooks(map, on_step), bool(logs)
+        self._hooks, self._logs, self._read_ahead = Hooks(map, on_step), bool(logs), bool(read_ahead)
         self.model = model
         self.sampler = self.seconds = None
         self._seeds = np.random.SeedSequence(seed)
@@ -172,7 +175,8 @@ class ImportanceTraining(Saved):
         size_of_validation = validation_batch_size or (batch_size if given.stream else None)
         batch_size = self._sampler_for(given, batch_size)
         steps = self.sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
-        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, given.doubtful, self._hooks, self._logs)
+        options = self._hooks, self._logs, self._read_ahead
+        engine = DrawingEngine(self._step, self.sampler, batch_size, steps, given.doubtful, *options)
         engine.set_model(self.model)
         self.seconds = engine.seconds
         try:

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from importance_sampling.model.unchanged import elsewhere
 from importance_sampling.types import State
@@ -11,7 +12,12 @@ _NUMBERS = "biuf"  # kinds of numpy that a file can hold as they are
 
 def values_of(variables) -> State:
     """The values of variables, by their place: numpy arrays; of types that numpy lacks, such as bfloat16, their bits."""
-    return {f"{i:05d}": _bits(keras.ops.convert_to_numpy(variable)) for i, variable in enumerate(variables)}
+    return {f"{i:05d}": _bits(value_of(variable)) for i, variable in enumerate(variables)}
+
+
+def value_of(variable):
+    """A numpy array; under a strategy that of the first replica."""
+    return np.asarray(keras.ops.convert_to_tensor(variable))
 
 
 def check_values(variables, values, what):
@@ -48,5 +54,5 @@ def _bits(array):
 
 
 def _numbers(array, dtype):
-    kept = np.dtype(keras.ops.convert_to_numpy(keras.ops.zeros((), dtype)).dtype)
+    kept = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
     return array if kept.kind in _NUMBERS else array.view(kept)

@@ -33,12 +33,17 @@ class Drawn:
 
     def next(self):
         """The next `Draw`."""
-        row = len(self._chosen) - self.left
+        draw = self.peek()
         self.left -= 1
-        return self.draw_of(row)
+        return draw
+
+    def peek(self):
+        """The one that `next` returns, the same object."""
+        row = len(self._chosen) - self.left
+        return self._given.get(row) or self.draw_of(row)
 
     def row_of(self, draw):
-        """The row of a draw that `next` gave; None of one that it did not."""
+        """The row of a draw that was given; None of another."""
         return next((row for row, given in self._given.items() if given is draw), None)
 
     def draw_of(self, row):

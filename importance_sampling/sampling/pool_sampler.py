@@ -12,6 +12,7 @@ import numpy as np
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
 from importance_sampling.sampling.learning import Learning
+from importance_sampling.sampling.map_seeds import MapSeeds
 from importance_sampling.sampling.smoothing import probabilities
 from importance_sampling.types import State
 
@@ -28,7 +29,8 @@ class PoolSampler:
 
     Attributes:
         importance, smoothing, drawing, reweighting, batch_size_rule: the parts, which learn.
-        rng: numpy Generator, the only source of randomness.
+        rng: numpy Generator, the only source of randomness of the draws.
+        steps_done (int): how many draws were made.
     """
 
     def __init__(self, settings, seed, replicas=1):
@@ -40,9 +42,10 @@ class PoolSampler:
         self.batch_size_rule = copy.copy(settings.batch_size_rule)
         self.k = settings.k
         self.rng = np.random.default_rng(seed)
+        self.map_seeds = MapSeeds(self.rng)
         self.replicas = replicas
         self._fixed = isinstance(self.batch_size_rule, Fixed)
-        self._steps = 0
+        self.steps_done = 0
         self._learning = Learning(self.importance, self.smoothing)
         self._warned = set()  # kinds
 
@@ -79,7 +82,7 @@ class PoolSampler:
             RuntimeWarning: once, when a score is not finite: that draw is uniform; once, when a score or a loss is negative.
         """
         drawn = self._drawn(pool, batch_size, 1)
-        self._steps += 1
+        self.steps_done += 1
         return drawn.next()
 
     def _drawn(self, pool, batch_size, batches):
@@ -144,8 +147,7 @@ class PoolSampler:
         if values.shape != draw.indices.shape:
             name = "gnorms" if quantity == "gnorm" else "losses"
             raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
-        if np.any(values < 0):
-            self._warn_of_negative(values)
+        self._not_negative(values)  # warns; what is learnt is as it was
         self._learning.take(draw, values, values if gnorms is None else np.asarray(gnorms, np.float64))
         if not self._has_waiting():
             self._learning.learn()
@@ -169,6 +171,9 @@ class PoolSampler:
     def begin_epoch(self, to_the_end):
         """Told before the first draw of an epoch, and whether that ends where the data end. There is nothing to do."""
 
+    def coming(self):
+        """The draw that comes next, where it is known already; else None."""
+
     def pass_over(self):
         """Leaves out what the next draw would read, where data come one after another: for a state of a later moment."""
 
@@ -180,8 +185,8 @@ class PoolSampler:
         """Everything that the next choice among the same candidates depends on, apart from the arguments."""
         learning = self._learning.get_state(self._row_of)  # first: it may learn
         states = {name: part.get_state() for name, part in self._parts().items()}
-        kind = type(self.importance).__name__
-        return {"rng": self.rng.bit_generator.state, "kind": kind, "steps": self._steps, "learning": learning, **states}
+        own = {"rng": self.rng.bit_generator.state, "kind": type(self.importance).__name__, "steps": self.steps_done}
+        return {**own, "learning": learning, **states}
 
     def set_state(self, state):
         """Goes on where `get_state` was called, in an object made with the same arguments.
@@ -195,13 +200,13 @@ class PoolSampler:
         try:
             for name, part in self._parts().items():
                 part.set_state(state[name])
-            self._steps = int(state["steps"])
+            self.steps_done = int(state["steps"])
         except KeyError as error:
             raise ValueError(f"`state` must be of an object made with the same arguments. Received: one without {error}") from None
         self.rng.bit_generator.state = state["rng"]
 
     def _parts(self):
-        names = ("importance", "smoothing", "drawing", "reweighting", "batch_size_rule")
+        names = ("importance", "smoothing", "drawing", "reweighting", "batch_size_rule", "map_seeds")
         return {**{name: getattr(self, name) for name in names}, "variance_ratio": self._learning.moments}
 
     @property
@@ -226,18 +231,15 @@ class PoolSampler:
     def _batch_size(self, batch_size, pool_size, smoothed):
         """What the rule says, rounded up so that the replicas can share it. What is drawn uniformly has no variance ratio."""
         ratio = None if smoothed is None else self.ratio_so_far
-        info = StepInfo(self._steps, min(batch_size, pool_size), pool_size, smoothed, ratio)
+        info = StepInfo(self.steps_done, min(batch_size, pool_size), pool_size, smoothed, ratio)
         b = checked(self.batch_size_rule, self.batch_size_rule.batch_size(info), info.pool_size)
         return min(b + -b % self.replicas, info.pool_size - info.pool_size % self.replicas)
 
-    def _not_negative(self, scores):
-        if scores.min() < 0:
-            self._warn_of_negative(scores)
-        return np.maximum(scores, 0)
-
-    def _warn_of_negative(self, values):
-        quantity = self.importance.quantity
-        self._warn("negative", f"A negative {quantity} is treated as 0. Received: {quantity}={values.min()}")
+    def _not_negative(self, values):
+        if not values.min() >= 0 and np.any(values < 0):  # it may be NaN
+            quantity = self.importance.quantity
+            self._warn("negative", f"A negative {quantity} is treated as 0. Received: {quantity}={np.nanmin(values)}")
+        return np.maximum(values, 0)
 
     def _warn(self, kind, text):
         if kind not in self._warned:

@@ -174,8 +174,12 @@ class ImportanceSampler(Saved, PoolSampler):
             self.check_batch_size(batch_size)
         if not (self._has_waiting() and self._is_wanted(self._waiting, batch_size)):
             self._waiting = self._next(batch_size)
-        self._steps += 1
+        self.steps_done += 1
         return self._waiting.next()
+
+    def coming(self):
+        """The draw that comes next, where one waits that was drawn from the same pool as the last; else None."""
+        return self._waiting.peek() if self._has_waiting() else None
 
     def _has_waiting(self):
         return self._waiting is not None and self._waiting.left > 0
@@ -189,11 +193,13 @@ class ImportanceSampler(Saved, PoolSampler):
     def _next(self, batch_size):
         """Draws from the next pool, or, where the importance has no say, takes the next samples of a walk through the data."""
         self._learning.learn()
-        if self._has_a_say or not self._chooses:
+        walk = self._walk if self._chooses else self._pools
+        if self._has_a_say or not isinstance(walk, OrderedPools):
             return self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)
         b = batch_size if self._fixed else self._batch_size(batch_size, self._pool_size, None)
-        batches = max(1, min(self.importance.draws_ahead, self._size // b))
-        return in_order(self._pool_of(self._walk.next(batches * b, self.rng)), batches, self.importance.watches(batches))
+        ahead = self.importance.draws_ahead if self._fixed or self._chooses else 1  # of a pass nothing is left out
+        batches = max(1, min(ahead, self._size // b))
+        return in_order(self._pool_of(walk.next(batches * b, self.rng)), batches, self.importance.watches(batches))
 
     def _next_pool(self):
         size = self._pool_size

@@ -12,6 +12,7 @@ import numpy as np
 from importance_sampling.registry import OfFunction, Part, Registry, described
 from importance_sampling.types import State
 
+_MOST = 1 / 8  # of a batch, that one candidate is expected to be
 _UNIFORM = "Importance scores must be finite; this draw, and any like it, is uniform."
 
 
@@ -163,6 +164,9 @@ class adaptive(Smoothing):
 def probabilities(smoothing, scores, warn):
     """Smoothed scores over their sum, `(B,)` float64; uniform where that says nothing.
 
+    None is above an eighth, or above 4 / B in a pool of few: what is more goes to the others in proportion to theirs. So one sample
+    with an enormous loss does not take the batch from all others; its weight is that of the probability that it has.
+
     Args:
         smoothing (Smoothing): maps scores to numbers >= 0.
         scores: `(B,)` float64; NaN or infinite ones are warned of.
@@ -186,7 +190,20 @@ def probabilities(smoothing, scores, warn):
     if largest <= 0:  # every sample is handled
         return np.full(len(scores), 1 / len(scores))
     smoothed = smoothed / largest  # their sum cannot overflow
-    return smoothed / smoothed.sum()
+    total, most = smoothed.sum(), max(_MOST, 4 / len(scores))
+    return smoothed / total if 1 / total <= most else _capped(smoothed / total, most)
+
+
+def _capped(p, most):
+    """Probabilities, none of which is above `most`; as they are where the others have none."""
+    found, capped = p, np.zeros(len(p), bool)
+    while (found > most).any():
+        capped |= found > most
+        rest = np.where(capped, 0.0, p)
+        if rest.sum() == 0:
+            return p
+        found = np.where(capped, most, rest / rest.sum() * (1 - most * np.count_nonzero(capped)))
+    return found
 
 
 def non_negative(name, value):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from importance_sampling import Backup, ConstantVarianceImportanceTraining, ImportanceSampling, ImportanceTraining, with_indices
 from importance_sampling.data.state_file import StateFileError
 from importance_sampling.fit.backup import FILE
+from importance_sampling.model.snapshot import assign, trained, values_of
 from tests.models import small_lstm
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of NumPy, about how Keras saves
@@ -239,3 +240,61 @@ def test_the_model_can_be_trained_again(tmp_path):
     for _ in range(2):
         history = training.fit(X, Y, batch_size=SIZE, epochs=EPOCHS, verbose=0, callbacks=[Backup(tmp_path)])
     assert history.epoch == [0, 1, 2, 3] and model._initial_epoch is None
+
+
+def test_the_callback_saves_its_state_too(tmp_path):
+    """Two fits of three epochs, with a new callback for the second, are one of six."""
+    expected = with_the_callback("arrays", "pcg")
+    model, first, second = network(), *(ImportanceSampling(SIZE, "pcg", seed=0) for _ in range(2))
+    with pytest.raises(ValueError, match="`get_state` must come after `fit`"):
+        first.save_state(tmp_path / "state.h5")
+    model.fit(**data_of("arrays"), epochs=3, verbose=0, callbacks=[first])
+    first.save_state(tmp_path / "state.h5")
+    second.load_state(tmp_path / "state.h5")
+    model.fit(**data_of("arrays"), epochs=3, verbose=0, callbacks=[second])
+    np.testing.assert_equal((everything(model), second.sampler.get_state()), expected)
+    other = ImportanceSampling(SIZE, "oracle", seed=0)
+    other.load_state(tmp_path / "state.h5")
+    with pytest.raises(ValueError, match="`state` must be of a Oracle. Received: of a PerClassGaussian"):
+        model.fit(**data_of("arrays"), verbose=0, callbacks=[other])
+    with pytest.raises(ValueError, match="`state` must be what `get_state` returned"):
+        other.set_state({"a": 1})
+
+
+def test_files_of_keras_that_a_kill_has_broken_are_out_of_the_way(tmp_path):
+    expected = run("history")
+    for name in ("latest.weights.h5", "training_metadata.json"):
+        run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7), DiesAt(47))
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        with pytest.warns(RuntimeWarning, match="files of BackupAndRestore .* were broken, and are deleted"):
+            assert_same(run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7)), expected)
+
+
+def test_states_of_layers_and_generators_of_losses_are_in_it():
+    """What Keras does not count among the variables of a model."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((3, 2), batch_size=4), layers.GRU(3, stateful=True), layers.Dropout(0.5), layers.Dense(1)]
+    )
+    model.compile("adam", "mse", metrics=["mae"])
+    names = [variable.path for variable in trained(model)]
+    assert any("states" in name or "zeros" in name or "gru" in name and "kernel" not in name for name in names)
+    assert any("seed" in name for name in names) and not any("mae" in name or name.startswith("loss") for name in names)
+    values = values_of(trained(model))
+    before = [keras.ops.convert_to_numpy(variable) for variable in trained(model)]
+    model.fit(np.ones((8, 3, 2)), np.ones(8), batch_size=4, verbose=0)
+    assign(trained(model), values)
+    np.testing.assert_equal([keras.ops.convert_to_numpy(variable) for variable in trained(model)], before)
+
+
+def test_bfloat16_comes_back():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, dtype="bfloat16")])
+    model.compile("sgd", "mse")
+    values = values_of(model.variables)
+    assert all(value.dtype.kind in "biuf" for value in values.values())
+    before = model.get_weights()
+    model.set_weights([0 * weight for weight in before])
+    assign(model.variables, values)
+    for one, other in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(one.astype("float32"), other.astype("float32"))
