@@ -27,7 +27,7 @@ from importance_sampling import Backup, ConstantVarianceImportanceTraining, Impo
 from importance_sampling.data.state_file import read_state, write_state
 from importance_sampling.model.snapshot import trained, values_of
 
-N, SIZE, EPOCHS = 240, 8, 5  # 30 steps an epoch
+N, SIZE, EPOCHS = 240, 8, 12  # 30 steps an epoch
 LONGEST = 120  # seconds that one life may take
 
 
@@ -48,7 +48,7 @@ def equal_variance(model, x, y, callbacks):
 
 def callback(model, x, y, callbacks):
     ours = ImportanceSampling(SIZE, "oracle", seed=0)
-    model.fit(x, y, batch_size=24, epochs=3 * EPOCHS, shuffle=False, callbacks=[*callbacks, ours], verbose=0)
+    model.fit(x, y, batch_size=24, epochs=2 * EPOCHS, shuffle=False, callbacks=[*callbacks, ours], verbose=0)
     return ours.sampler
 
 
@@ -132,7 +132,7 @@ class Campaign:
 
     def __init__(self, kinds, seed):
         self._random, self._kinds = random.Random(seed), kinds
-        self.counts, self._expected = Counter(), {}
+        self.counts, self._expected, self._times = Counter(), {}, {}
 
     def run(self, kills, folder, progress=lambda counts: None):
         """Goes on until there were so many kills.
@@ -152,17 +152,17 @@ class Campaign:
         folder.mkdir()
         begun = time.monotonic()
         assert lived(forked(train, kind, None, folder, 0.0), LONGEST) == 0, (folder / "stderr").read_text()
-        self._time = time.monotonic() - begun
+        self._times[kind] = time.monotonic() - begun
         state = read_state(folder / "end")
         shutil.rmtree(folder)
         return state
 
     def _one(self, kind, backup, folder):
-        """Kills a training up to eight times, then lets it end."""
+        """Kills a training up to twelve times, if it has not ended before, then lets it end."""
         folder.mkdir()
-        left, pace = self._random.randint(1, 8), self._random.choice((0.0, 0.0, 0.01))
+        left, pace = self._random.randint(4, 12), self._random.choice((0.0, 0.005))
         while True:
-            life = self._random.uniform(0.3 * self._time, 1.5 * self._time) if left else LONGEST
+            life = self._random.uniform(0.4, 1.0) * self._times[kind] if left else LONGEST
             code = lived(forked(train, kind, backup, folder, pace), life)
             if code is None:
                 assert left, f"{kind}, {backup}: did not end"
