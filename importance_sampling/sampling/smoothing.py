@@ -164,8 +164,8 @@ class adaptive(Smoothing):
 def probabilities(smoothing, scores, warn):
     """Smoothed scores over their sum, `(B,)` float64; uniform where that says nothing.
 
-    None is above an eighth, or above 4 / B in a pool of few: what is more goes to the others in proportion to theirs. So one sample
-    with an enormous loss does not take the batch from all others; its weight is that of the probability that it has.
+    None is above an eighth, or above 4 / B in a pool of few: what is more goes to the others in proportion to theirs. So a few
+    samples with an enormous loss do not take the batch from all others; their weights are those of the probabilities they have.
 
     Args:
         smoothing (Smoothing): maps scores to numbers >= 0.
@@ -195,15 +195,15 @@ def probabilities(smoothing, scores, warn):
 
 
 def _capped(p, most):
-    """Probabilities, none of which is above `most`; as they are where the others have none."""
+    """Probabilities, none of which is above `most`, unless so many are that they would take more than three quarters together; as
+    they are where the others have none."""
     found, capped = p, np.zeros(len(p), bool)
-    while (found > most).any():
-        capped |= found > most
-        rest = np.where(capped, 0.0, p)
-        if rest.sum() == 0:
-            return p
-        found = np.where(capped, most, rest / rest.sum() * (1 - most * np.count_nonzero(capped)))
-    return found
+    while True:
+        capped = capped | (found > most)
+        rest, taken = np.where(capped, 0.0, p), most * np.count_nonzero(capped)
+        if not (found > most).any() or taken > 0.75 or rest.sum() == 0:
+            return found
+        found = np.where(capped, most, rest / rest.sum() * (1 - taken))
 
 
 def non_negative(name, value):
