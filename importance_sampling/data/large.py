@@ -1,11 +1,14 @@
 """Arrays with an entry for every sample: in memory, or in a file where the data are too many for that."""
 
+import contextlib
+import contextvars
 import os
 import tempfile
 
 import numpy as np
 
 _CHUNK = 1 << 22  # entries written at once
+_only_written = contextvars.ContextVar("only_written", default=False)
 
 
 def filled(shape, value, dtype, directory=None):
@@ -42,6 +45,21 @@ def filled(shape, value, dtype, directory=None):
     except OSError as error:
         needed = f"`directory` must have room for {count * chunk.itemsize:,} bytes. Received: {directory!r}, {error.strerror}"
         raise OSError(error.errno, needed) from error
+
+
+def kept(array):
+    """An array for a state: a copy, or, where the state is `only_written`, the array itself."""
+    return array if _only_written.get() else np.array(array)
+
+
+@contextlib.contextmanager
+def only_written():
+    """A context for a state that is written to a file before anything changes: no second copy of what may be large."""
+    token = _only_written.set(True)
+    try:
+        yield
+    finally:
+        _only_written.reset(token)
 
 
 def checked_directory(directory, size=0):

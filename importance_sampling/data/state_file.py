@@ -12,6 +12,7 @@ import tempfile
 import h5py
 import numpy as np
 
+from importance_sampling.data.large import only_written
 from importance_sampling.types import State
 
 _MAGIC = b"importance_sampling state 1 "
@@ -34,7 +35,8 @@ class Saved:
             ValueError: there is no state yet.
             OSError: the file cannot be written; what was there is as it was.
         """
-        write_state(path, self.get_state())
+        with only_written():
+            write_state(path, self.get_state())
 
     def load_state(self, path):
         """Does what `set_state` does, from a file that `save_state` wrote.

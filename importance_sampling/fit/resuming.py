@@ -8,6 +8,7 @@ import warnings
 
 import keras
 
+from importance_sampling.data.large import only_written
 from importance_sampling.fit.backup import BackupFile, backup_among
 from importance_sampling.model.metrics import build_metrics
 from importance_sampling.model.probe import fixed_batch_size
@@ -111,16 +112,17 @@ class Resuming:
         if iterations == self._last:  # as where steps are passed over
             return
         self._between = max(self._between, iterations - self._last)
-        state = {
-            "epoch": place[0],
-            "step": place[1],
-            "iterations": iterations,
-            "between": self._between,
-            "model": values_of(trained(self._model)),
-            "metrics": values_of(self._model.metrics_variables),
-            "learnt": self._get_state(),
-        }
-        self._file.write(state)
+        with only_written():
+            state = {
+                "epoch": place[0],
+                "step": place[1],
+                "iterations": iterations,
+                "between": self._between,
+                "model": values_of(trained(self._model)),
+                "metrics": values_of(self._model.metrics_variables),
+                "learnt": self._get_state(),
+            }
+            self._file.write(state)
         self._last = iterations
 
     def _updates(self):

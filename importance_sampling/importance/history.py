@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from importance_sampling.data.large import checked_directory, filled
+from importance_sampling.data.large import checked_directory, filled, kept
 from importance_sampling.types import State
 
 _LARGEST = 10**9  # samples; above that an index is more likely a hash than a place
@@ -112,7 +112,7 @@ class LossHistory:
         return losses, count
 
     def get_state(self) -> State:
-        return {"losses": np.array(self._losses), "seen": np.array(self._seen)}
+        return {"losses": kept(self._losses), "seen": kept(self._seen)}
 
     def set_state(self, state):
         """Restores what `get_state` returned.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from importance_sampling.data.large import checked_directory, filled
+from importance_sampling.data.large import checked_directory, filled, kept
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.by_class import grown
 from importance_sampling.importance.history import checked
@@ -106,7 +106,7 @@ class HistoryImportance(Importance):
         self._sums += [np.bincount(labels, new, classes), np.bincount(labels, means - before, classes)]
 
     def get_state(self) -> State:
-        return {"means": np.array(self._means), "sums": self._sums.copy()}
+        return {"means": kept(self._means), "sums": self._sums.copy()}
 
     def set_state(self, state):
         """Restores what `get_state` returned.

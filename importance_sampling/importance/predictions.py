@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from importance_sampling.data.large import filled
+from importance_sampling.data.large import filled, kept
 from importance_sampling.importance.history import checked
 from importance_sampling.types import State
 
@@ -50,7 +50,7 @@ class Predictions:
         self._values[:] = np.nan
 
     def get_state(self) -> State:
-        return {"values": np.array(self._values), "next": self._next}
+        return {"values": kept(self._values), "next": self._next}
 
     def set_state(self, state):
         """Restores what `get_state` returned.

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from importance_sampling.data.large import kept
 from importance_sampling.registry import OfFunction, Part, Registry
 from importance_sampling.types import State
 
@@ -64,7 +65,7 @@ class OrderedPools(Pools):
         return np.concatenate(parts)
 
     def get_state(self) -> State:
-        return {"order": self._order.copy(), "position": self._position}
+        return {"order": kept(self._order), "position": self._position}
 
     def set_state(self, state):
         self._order = np.array(state["order"], np.int64)

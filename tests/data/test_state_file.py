@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from importance_sampling import HistoryImportance, ImportanceSampler
 from importance_sampling.data import state_file
 from importance_sampling.data.state_file import StateFileError, previous, read_state, write_state
 
@@ -174,3 +176,29 @@ def test_the_one_before_is_offered(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StateFileError, match="The one before it is .*state.h5.previous"):
         read_state(path)
+
+
+def test_a_large_history_is_written_without_a_second_copy(tmp_path):
+    """Twenty million samples, 80 MB: what is taken besides are chunks that are written."""
+    sampler = ImportanceSampler(Samples(20_000_000), HistoryImportance(), classes=0, presample=1000, seed=0)
+    sampler.draw(10)
+    tracemalloc.start()
+    sampler.save_state(tmp_path / "state.h5")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 40_000_000 < 80_000_000 < (tmp_path / "state.h5").stat().st_size
+    before = sampler.get_state()["importance"]["means"]
+    sampler.importance.update(np.array([3]), None, np.array([1.0]))
+    assert np.isnan(before[3])  # a state in memory is a copy
+
+
+class Samples:
+    """N samples that nobody reads."""
+
+    targets = ()
+
+    def __init__(self, size):
+        self._size = size
+
+    def __len__(self):
+        return self._size
