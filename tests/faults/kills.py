@@ -169,9 +169,9 @@ class Campaign:
                 left -= 1
                 self.counts["kills"] += 1
                 self.counts["in a save"] += any((folder / "backup").glob("*.part"))
-            elif code:  # the callback cannot delete what is broken
-                said = (folder / "stderr").read_text()
-                assert kind == "callback" and backup.startswith("Keras"), f"{kind}, {backup}: {said}"
+            elif code:  # the callback cannot delete what is broken, and before the first backup of ours there is nothing else
+                said, ours = (folder / "stderr").read_text(), (folder / "backup" / "importance.h5").exists()
+                assert backup.startswith("Keras") and (kind == "callback" or not ours), f"{kind}, {backup}: {said}"
                 self.counts["files of Keras broken"] += 1  # by which `fit` refuses to begin, before ours is asked
                 for name in ("latest.weights.h5", "training_metadata.json"):
                     (folder / "backup" / name).unlink(missing_ok=True)
