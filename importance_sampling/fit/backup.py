@@ -122,14 +122,16 @@ class BesideKeras:
             return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
+KINDS = (Backup, keras.callbacks.BackupAndRestore)
+
+
 def backup_among(callbacks, engine):
     """The `Backup` among callbacks, or what stands for Keras's own; None where there is neither.
 
     Raises:
         ValueError: there are several, or one comes after the engine.
     """
-    kinds = (Backup, keras.callbacks.BackupAndRestore)
-    found = [callback for callback in callbacks if isinstance(callback, kinds)]
+    found = [callback for callback in callbacks if isinstance(callback, KINDS)]
     if not found:
         return None
     if len(found) > 1:

@@ -145,12 +145,12 @@ class ImportanceSampling(Saved, Engine):
         """
         model = self._model_of_step and self._model_of_step()
         copied = deep_copied(
-            self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_fit", "_learn", "_resuming")
+            self, memo, shared=("_settings", "_sampler", "_step", "_model", "_found", "_hooks", "_fit", "_learn", "resuming")
         )
         importance = copy.deepcopy(self._settings.importance, {**memo, id(model): memo.get(id(model), model)})
         copied._settings = dataclasses.replace(self._settings, importance=importance)
         copied._sampler = copy.deepcopy(self._sampler, {**memo, id(model): None})
-        copied._step = copied._model = copied._found = copied._fit = copied._learn = copied._resuming = None
+        copied._step = copied._model = copied._found = copied._fit = copied._learn = copied.resuming = None
         return copied
 
     def _train_function(self, iterator):

@@ -11,6 +11,7 @@ from importance_sampling.data.inputs import check_targets
 from importance_sampling.data.structures import size_of
 from importance_sampling.fit.engine import Engine
 from importance_sampling.fit.read_ahead import ReadAhead
+from importance_sampling.fit.resuming import with_saving
 from importance_sampling.model.replicas import check_divisible
 
 
@@ -98,15 +99,16 @@ def joined(callbacks, engine):
     """The user's callbacks and the engine, last, so that no other comes between it and the step; a `CallbackList` gets it only
     for the time of the context."""
     a_list = isinstance(callbacks, keras.callbacks.CallbackList)
-    given = callbacks.callbacks if a_list else [] if callbacks is None else keras.tree.flatten(callbacks)
+    given = list(callbacks.callbacks) if a_list else [] if callbacks is None else keras.tree.flatten(callbacks)
     if any(isinstance(callback, Engine) for callback in given):
         raise ValueError("`callbacks` must have no ImportanceSampling: ImportanceTraining chooses already. Received: one")
+    ours = [*with_saving(given, engine), engine]
     if not a_list:
-        yield [*given, engine]
+        yield ours
         return
-    callbacks.callbacks.append(engine)
+    callbacks.callbacks[:] = ours
     engine.set_params(callbacks.params)
     try:
         yield callbacks
     finally:
-        callbacks.callbacks.remove(engine)
+        callbacks.callbacks[:] = given

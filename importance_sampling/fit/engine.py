@@ -35,6 +35,7 @@ class Engine(keras.callbacks.Callback, ABC):
         logs: whether logs have what `DrawLogs` tells.
 
     Attributes:
+        resuming: `Resuming` of the `fit` that runs.
         seconds: where the steps spent their time: dictionary of `"draw"`, `"read"`, `"step"` and `"update"`.
     """
 
@@ -48,7 +49,7 @@ class Engine(keras.callbacks.Callback, ABC):
         self._sampler = self._step = None
         self._learn = None  # `update` of the sampler, out of scope
         self._due = False  # between the beginning of a batch and its step
-        self._fit = self._resuming = None
+        self._fit = self.resuming = None
 
     @property
     def sampler(self):
@@ -95,13 +96,13 @@ class Engine(keras.callbacks.Callback, ABC):
         self._fit = getattr(self.model, "history", None)  # another object in every `fit`
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._resuming.begin_epoch(epoch)
+        self.resuming.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._resuming.end_step()
+        self.resuming.end_step()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._resuming.end_epoch()
+        self.resuming.end_epoch()
         said = self._decisions[self._shown :]
         self._shown += len(said)
         if (self.params or {}).get("verbose"):
@@ -111,7 +112,7 @@ class Engine(keras.callbacks.Callback, ABC):
     def on_train_end(self, logs=None):
         if self._decisions:
             self.model.history.decisions = list(self._decisions)
-        self._resuming.end()
+        self.resuming.end()
         self.close()
 
     @property
@@ -149,8 +150,8 @@ class Engine(keras.callbacks.Callback, ABC):
         for _ in range(steps):
             start = time.perf_counter()
             try:
-                if self._resuming.passes_over:
-                    logs = self._resuming.pass_over(*self._passed(iterator))
+                if self.resuming.passes_over:
+                    logs = self.resuming.pass_over(*self._passed(iterator))
                     continue
                 draw = self._draw(iterator)
             except StopIteration:
@@ -176,7 +177,7 @@ class Engine(keras.callbacks.Callback, ABC):
                 self.seconds[name] += duration
             if self._hooks.on_step is not None:  # without the pool, which a draw that is kept would keep alive
                 self._hooks.on_step(dataclasses.replace(draw, read=lambda: batch), losses)  # noqa: B023
-            self._resuming.stepped()
+            self.resuming.stepped()
         return logs
 
     def _resume(self, get_state, set_state):
@@ -191,8 +192,8 @@ class Engine(keras.callbacks.Callback, ABC):
             if self._logs and "logs" in state:
                 self._logs.set_state(state["logs"])
 
-        self._resuming = Resuming(self, states, go_on)
-        self._resuming.restore()
+        self.resuming = Resuming(self, states, go_on)
+        self.resuming.restore()
 
     def _read(self, draw, step):
         """The samples of a draw as they are trained on."""

@@ -9,7 +9,7 @@ import warnings
 import keras
 
 from importance_sampling.data.large import only_written
-from importance_sampling.fit.backup import BackupFile, backup_among
+from importance_sampling.fit.backup import KINDS, BackupFile, backup_among
 from importance_sampling.model.metrics import build_metrics
 from importance_sampling.model.probe import fixed_batch_size
 from importance_sampling.model.snapshot import assign, check_values, trained, value_of, values_of
@@ -130,6 +130,26 @@ class Resuming:
 
     def _warn(self, text):
         warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+class _Saves(keras.callbacks.Callback):
+    """Lets the engine write its backup as soon as the callback before has asked for one: nothing comes between the two."""
+
+    def __init__(self, engine):
+        super().__init__()
+        self._engine = engine
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._engine.resuming.end_step()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._engine.resuming.end_epoch()
+
+
+def with_saving(callbacks, engine):
+    """The callbacks, and after each that asks for backups one that has them written."""
+    pairs = [[callback, _Saves(engine)] if isinstance(callback, KINDS) else [callback] for callback in callbacks]
+    return [callback for pair in pairs for callback in pair]
 
 
 def _siblings():

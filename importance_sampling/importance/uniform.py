@@ -21,7 +21,6 @@ class Uniform(Importance):
     """
 
     quantity = None
-    draws_ahead = 8
 
     def score(self, pool):
         """Returns `(B,)` ones."""

@@ -195,15 +195,16 @@ def probabilities(smoothing, scores, warn):
 
 
 def _capped(p, most):
-    """Probabilities, none of which is above `most`, unless so many are that they would take more than three quarters together; as
-    they are where the others have none."""
+    """Probabilities, none of which is above `most`; as they are where so many would be that they take more than three quarters
+    together, or where the others have none."""
     found, capped = p, np.zeros(len(p), bool)
-    while True:
+    while (found > most).any():
         capped = capped | (found > most)
         rest, taken = np.where(capped, 0.0, p), most * np.count_nonzero(capped)
-        if not (found > most).any() or taken > 0.75 or rest.sum() == 0:
-            return found
+        if taken > 0.75 or rest.sum() == 0:
+            return p
         found = np.where(capped, most, rest / rest.sum() * (1 - taken))
+    return found
 
 
 def non_negative(name, value):

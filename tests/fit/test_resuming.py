@@ -93,8 +93,7 @@ def undisturbed(kind):
 @pytest.mark.parametrize(
     ("kind", "backup", "dies_at"),
     [(kind, "ours", 47) for kind in KINDS]
-    + [(kind, "keras", 60) for kind in KINDS]
-    + [("history", "keras", 90), ("auto", "ours", 90)],
+    + [("uniform", "keras", 60), ("approx", "keras", 60), ("history", "keras", 90), ("auto", "ours", 90)],
 )
 def test_a_training_that_died_goes_on_bit_for_bit(kind, backup, dies_at, tmp_path):
     """In the middle of an epoch, at the end of one, and with batches that wait."""
