@@ -52,6 +52,8 @@ class Backup(keras.callbacks.Callback):
         ...     history = ImportanceTraining(model, "history", seed=0).fit(x, y, epochs=3, callbacks=[backup], verbose=0)
     """
 
+    begun = False  # nothing but its file tells whether there was a backup before
+
     def __init__(self, directory, save_freq="epoch", delete_checkpoint=True, on_error="warn"):
         super().__init__()
         if not (save_freq == "epoch" or isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq >= 1):
@@ -82,8 +84,6 @@ class Backup(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._due = self._due or self.save_freq == "epoch"
-
-    begun = False  # nothing but the file tells whether there was a backup before
 
     def serve(self):
         """Told that its backups will be written."""

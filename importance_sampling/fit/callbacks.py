@@ -107,6 +107,13 @@ class ImportanceSampling(Saved, Engine):
             self._go_on_with(self._restored)
         self._resume(self._state, self._go_on_with)
 
+    def on_train_batch_end(self, batch, logs=None):
+        self.resuming.end_step()
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self.resuming.end_epoch()
+
     def get_state(self):
         """What was learnt about the samples, and what the next choice depends on; not the model, which Keras saves.
 

@@ -98,11 +98,7 @@ class Engine(keras.callbacks.Callback, ABC):
     def on_epoch_begin(self, epoch, logs=None):
         self.resuming.begin_epoch(epoch)
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.resuming.end_step()
-
     def on_epoch_end(self, epoch, logs=None):
-        self.resuming.end_epoch()
         said = self._decisions[self._shown :]
         self._shown += len(said)
         if (self.params or {}).get("verbose"):
@@ -170,7 +166,8 @@ class Engine(keras.callbacks.Callback, ABC):
                 self._learn(draw, losses, None if gnorms is None else _unweighted(gnorms, draw))
             if self._logs is not None:
                 if self._replicas > 1:  # else means over replicas would be the logs of the epoch, since there are keys of ours
-                    logs = {name: self.model.get_metrics_result().get(name, value) for name, value in logs.items()}
+                    of_epoch = self.model.get_metrics_result()
+                    logs = {name: of_epoch.get(name, value) for name, value in logs.items()}
                 logs = self._logs.added_to(logs, draw, self._sampler.ratio_so_far)
             spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
             for name, duration in zip(self.seconds, spent):

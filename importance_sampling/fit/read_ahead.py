@@ -1,6 +1,6 @@
 """Reading the samples of the next step while a step runs."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 
 class ReadAhead:
@@ -23,11 +23,8 @@ class ReadAhead:
         """The batch of a draw; what comes next is read from now on."""
         known, self._ahead = self._ahead, None
         if known is not None:
-            batch = known[1].exception() or known[1].result()  # also where it is not wanted: nothing is read twice at a time
-        if known is None or known[0] is not draw:
-            batch = self._read(draw, step)
-        elif isinstance(batch, BaseException):
-            raise batch
+            wait([known[1]])  # also where it is not wanted: the data are read by one thread at a time
+        batch = known[1].result() if known is not None and known[0] is draw else self._read(draw, step)
         coming = self._coming()
         if coming is not None:
             self._ahead = coming, self._thread.submit(self._read, coming, step + 1)

@@ -133,7 +133,8 @@ class Resuming:
 
 
 class _Saves(keras.callbacks.Callback):
-    """Lets the engine write its backup as soon as the callback before has asked for one: nothing comes between the two."""
+    """Lets the engine of `ImportanceTraining` write a backup as soon as the callback before has asked for one: nothing comes
+    between. `ImportanceSampling`, which has no say in the order of callbacks, does so itself, as the last."""
 
     def __init__(self, engine):
         super().__init__()

@@ -101,7 +101,7 @@ def test_one_enormous_loss_does_not_stop_training(smoothing):
 
 
 def test_a_model_learns_beside_a_sample_without_end():
-    """Real steps, whose loss is clipped by nothing: a target of 1e15 among those of a line."""
+    """Real steps: a target of 1e15 among those of a line, with the loss that one takes for outliers. The others are fitted."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(N, 2)).astype(np.float32)
     y = (x @ [1.0, -2.0]).astype(np.float32)
@@ -110,7 +110,8 @@ def test_a_model_learns_beside_a_sample_without_end():
     model.compile(keras.optimizers.Adam(0.05), keras.losses.Huber())  # as one does with outliers
     ImportanceTraining(model, HistoryImportance(quantity="loss"), seed=0).fit(x, y, batch_size=SIZE, epochs=30, verbose=0)
     others = np.delete(np.arange(N), 7)
-    assert np.all(np.isfinite(model.get_weights()[0])) and len(others) == N - 1
+    error = model.predict(x[others], verbose=0)[:, 0] - y[others]
+    assert np.median(np.abs(error)) < 0.2 < np.median(np.abs(y[others]))
 
 
 def test_a_loss_that_is_nan_says_so_as_plain_keras_does():

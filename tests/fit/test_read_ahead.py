@@ -51,11 +51,11 @@ def trained(kind, items, epochs=4, **more):
     return training.model.get_weights(), training.get_state()["sampler"], history
 
 
-@pytest.mark.parametrize("map", [None, jitter], ids=["plain", "map"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_changes_nothing_bit_for_bit(kind, map):
+def test_it_changes_nothing_bit_for_bit(kind):
+    """With a `map` that is random."""
     items = Items()
-    np.testing.assert_equal(trained(kind, items, read_ahead=True, map=map), trained(kind, Items(), map=map))
+    np.testing.assert_equal(trained(kind, items, read_ahead=True, map=jitter), trained(kind, Items(), map=jitter))
     ahead = sum("read_ahead" in name for name in items.threads)
     assert ahead > 0.5 * len(items.threads) if kind not in ("oracle", "uniform") else ahead == 0  # which draw one batch at a time
     assert not [thread for thread in threading.enumerate() if "read_ahead" in thread.name]
