@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import problems
 from examples import datasets
 from examples.paper import data as paper_data
 from examples.paper import networks
@@ -39,11 +40,8 @@ def images():
     return x, y
 
 
-def wrong_labels(part=0.4):
-    """MNIST, where so many of the labels are random."""
-    x, y = images()
-    rng = np.random.default_rng(0)
-    return x, np.where(rng.random(len(y)) < part, rng.integers(0, 10, len(y)), y)
+def wrong_labels():
+    return problems.wrong_labels()[0]
 
 
 def words():
@@ -60,12 +58,6 @@ def noise(shape, classes, high=None, count=20_000):
         return x, rng.integers(0, classes, count) if classes else x
 
     return load
-
-
-def mlp():
-    """Two layers of 512 on the pixels of MNIST, 0.67 million parameters."""
-    hidden = [layers.Flatten(), *(layers.Dense(512, activation="relu") for _ in range(2))]
-    return keras.Sequential([keras.Input((28, 28, 1)), *hidden, layers.Dense(10, activation="softmax")])
 
 
 def text():
@@ -100,11 +92,11 @@ def autoencoder():
 SMALL = ("approx at first", "approx", "auto")
 CASES = {
     "mnist": Case("the paper's MNIST network, batches of 128", images, networks.mnist),
-    "mlp": Case("a 512-512 MLP on MNIST, batches of 128", images, mlp),
+    "mlp": Case("a 512-512 MLP on MNIST, batches of 128", images, problems.mlp),
     "words": Case("the paper's word model, batches of 128", words, networks.penn_treebank),
     "mnist-32": Case("the paper's MNIST network, batches of 32", images, networks.mnist, 32, methods=("oracle",)),
     "mnist-32-tf.data": Case("the same from tf.data", images, networks.mnist, 32, streamed=True, methods=("oracle",)),
-    "wrong": Case("the MLP, 40 % of the labels at random, batches of 128", wrong_labels, mlp, methods=("uniform", "auto")),
+    "wrong": Case("the MLP, 40 % of the labels at random, batches of 128", wrong_labels, problems.mlp, methods=("uniform", "auto")),
     "tiny": Case("one layer of 16, batches of 128", noise((20,), 2), tiny, methods=("uniform", "history", "auto")),
 }
 for size in (128, 32):

@@ -5,6 +5,8 @@ import time
 import keras
 import numpy as np
 
+from benchmarks.methods import METHODS
+
 EVALUATIONS = 12  # over a training, the last one at its end
 
 
@@ -20,7 +22,8 @@ def train(problem, method, seed, fraction=None, evaluations=EVALUATIONS, tick=la
     Returns:
         A dictionary: `seed`, `steps`, `batch_size`, `fraction`; `samples` trained on, `seconds` of `fit` and `cpu_seconds`
         of the process without evaluations; `error` in percent and `loss` on the test set at the end; `curve`, rows of samples,
-        seconds, error and loss; of a network with batch normalisation `refreshed`, error and loss by statistics measured anew.
+        seconds, error and loss; of a network with batch normalisation `refreshed`, error and loss by statistics measured anew;
+        of `"auto"` its `decisions`, in sentences.
     """
     steps = round(method.steps(fraction) * problem.steps)
     batch_size = round(method.batch(fraction) * problem.batch_size)
@@ -34,6 +37,8 @@ def train(problem, method, seed, fraction=None, evaluations=EVALUATIONS, tick=la
     epochs = -(-steps * batch_size // len(x)) + 1  # more than enough; the clock stops it
     trainer.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=[clock])
     found = {"seed": seed, "steps": steps, "batch_size": batch_size, "fraction": fraction, **clock.result}
+    if method is METHODS["auto"]:
+        found["decisions"] = trainer.sampler.importance.decisions
     if normalisations(model):
         refresh(model, x, seed)
         found["refreshed"] = problem.evaluated(model, test)

@@ -80,9 +80,11 @@ def write(found, results):
 def run_all(chosen):
     """Runs what is missing, each in a process of its own, `chosen.jobs` at once."""
     from benchmarks.methods import METHODS
+    from benchmarks.problems import PROBLEMS
 
     def of_seed(problem, seed):
-        methods = sorted(chosen.methods, key=lambda method: METHODS[method].waits)  # the others need the samples of ours
+        methods = [method for method in chosen.methods if method in (PROBLEMS[problem].methods or METHODS)]
+        methods = sorted(methods, key=lambda method: METHODS[method].waits)  # the others need the samples of ours
         for method in methods:
             if result(chosen.results, problem, method, seed) is not None:
                 continue
