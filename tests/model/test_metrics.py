@@ -141,7 +141,7 @@ WITHOUT_WEIGHTS = ("a function", "of no weights")  # the first gives one number 
 
 
 def compiled(problem, how, names):
-    keras.backend.clear_session()  # the names that Keras gives count from the start
+    keras.backend.clear_session(free_memory=False)  # the names that Keras gives count from the start
     keras.utils.set_random_seed(0)
     make, _, _, metrics = PROBLEMS[problem]
     found = [metrics[name]() for name in names]
