@@ -28,6 +28,7 @@ class Resuming:
 
     def __init__(self, engine, get_state, set_state):
         self._model, self._get_state, self._set_state = engine.model, get_state, set_state
+        self._params = engine.params or {}
         self._epoch, self._step, self.passes_over = 0, 0, 0
         self._begin_at = self._metrics = None
         self._found = getattr(self._model, "_initial_epoch", None)
@@ -46,12 +47,12 @@ class Resuming:
             return
         state = self._file.read()
         if state is None:
-            if self._backup.begun:
-                self._warn("There is no backup of what was learnt about the samples: it begins anew.")
+            self._begin()
             return
         variables = trained(self._model)
         check_values(variables, state["model"], "model and optimizer")
-        self._set_state(state["learnt"])
+        if state["learnt"]:
+            self._set_state(state["learnt"])
         if self._last > state["iterations"] + state["between"]:  # more than the one that a kill cost
             self._warn(
                 "The backup of what was learnt about the samples is older than that of the model, which goes on with it. Received: "
@@ -93,6 +94,8 @@ class Resuming:
     def end_epoch(self):
         """Told after an epoch and its validation, likewise."""
         self._write((self._epoch + 1, 0))
+        if self._backup and (self._model.stop_training or self._epoch + 1 == self._params.get("epochs")):
+            self._backup.end()
 
     def end(self):
         """Told when training is finished."""
@@ -105,6 +108,14 @@ class Resuming:
         if self._file is not None:
             self._model._initial_epoch = self._found
 
+    def _begin(self):
+        """Where there is no backup. Beside those of Keras one is written at once, of a training in which nothing was learnt: the
+        first of Keras and ours are two files, and a kill may come between."""
+        if self._backup.begun:
+            self._warn("There is no backup of what was learnt about the samples: it begins anew.")
+        elif self._backup.first_after(self._params.get("steps")):
+            self._save((None, 0), dict, self._backup.first_after(self._params.get("steps")))
+
     def _write(self, place):
         if self._backup is None or not self._backup.is_due():
             return
@@ -112,18 +123,21 @@ class Resuming:
         if iterations == self._last:  # as where steps are passed over
             return
         self._between = max(self._between, iterations - self._last)
+        self._save(place, self._get_state, self._between)
+        self._last = iterations
+
+    def _save(self, place, get_state, between):
         with only_written():
             state = {
                 "epoch": place[0],
                 "step": place[1],
-                "iterations": iterations,
-                "between": self._between,
+                "iterations": self._updates(),
+                "between": between,
                 "model": values_of(trained(self._model)),
                 "metrics": values_of(self._model.metrics_variables),
-                "learnt": self._get_state(),
+                "learnt": get_state(),
             }
             self._file.write(state)
-        self._last = iterations
 
     def _updates(self):
         return int(value_of(self._model.optimizer.iterations))

@@ -7,7 +7,7 @@ from importance_sampling.copying import deep_copied
 from importance_sampling.data.dataset import HeldOut
 from importance_sampling.data.inputs import checked_class_weight
 from importance_sampling.data.state_file import Saved
-from importance_sampling.fit.backup import delete_broken
+from importance_sampling.fit.beside_keras import delete_broken
 from importance_sampling.fit.drawing_engine import DrawingEngine, joined
 from importance_sampling.fit.given import Given
 from importance_sampling.fit.hooks import Hooks

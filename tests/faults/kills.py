@@ -92,7 +92,7 @@ def forked(function, *args):
         return pid
     code = 1
     try:
-        os.dup2(os.open(args[2] / "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        os.dup2(os.open(args[2] / "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
         function(*args)
         code = 0
     except BaseException as error:
@@ -113,25 +113,28 @@ def lived(pid, seconds):
     return None if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL else 0
 
 
-def same(one, other):
-    if isinstance(one, dict):
-        return set(one) == set(other) and all(same(one[name], other[name]) for name in one)
-    return np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f") and type(one) is type(other)
+def differing(one, other, name="state"):
+    """Names of what differs between two states."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted({*one, *other})
+        return [found for key in names for found in differing(one.get(key), other.get(key), f"{name}/{key}")]
+    same = np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f") and type(one) is type(other)
+    return [] if same else [name]
 
 
 class Campaign:
     """Kills, and counts.
 
     Args:
-        kinds: names of KINDS.
+        kinds, backups: names of KINDS and BACKUPS.
         seed: of the moments.
 
     Attributes:
         counts: `Counter` of `"kills"`, `"trainings"`, `"in a save"`, and `"files of Keras broken"`.
     """
 
-    def __init__(self, kinds, seed):
-        self._random, self._kinds = random.Random(seed), kinds
+    def __init__(self, kinds, backups, seed):
+        self._random, self._kinds, self._backups = random.Random(seed), kinds, backups
         self.counts, self._expected, self._times = Counter(), {}, {}
 
     def run(self, kills, folder, progress=lambda counts: None):
@@ -142,7 +145,7 @@ class Campaign:
         """
         for kind in self._kinds:
             self._expected[kind] = self._undisturbed(kind, folder / "undisturbed")
-        turns = [(kind, backup) for kind in self._kinds for backup in BACKUPS]
+        turns = [(kind, backup) for kind in self._kinds for backup in self._backups]
         while self.counts["kills"] < kills:
             kind, backup = turns[self.counts["trainings"] % len(turns)]
             self._one(kind, backup, folder / "one")
@@ -160,35 +163,42 @@ class Campaign:
     def _one(self, kind, backup, folder):
         """Kills a training up to twelve times, if it has not ended before, then lets it end."""
         folder.mkdir()
-        left, pace = self._random.randint(4, 12), self._random.choice((0.0, 0.005))
+        left, pace, lives = self._random.randint(4, 12), self._random.choice((0.0, 0.005)), []
         while True:
             life = self._random.uniform(0.4, 1.0) * self._times[kind] if left else LONGEST
             code = lived(forked(train, kind, backup, folder, pace), life)
+            lives.append(f"{life:.3f} s, then {code}: {' '.join(sorted(path.name for path in (folder / 'backup').glob('*')))}")
             if code is None:
                 assert left, f"{kind}, {backup}: did not end"
                 left -= 1
                 self.counts["kills"] += 1
                 self.counts["in a save"] += any((folder / "backup").glob("*.part"))
             elif code:  # the callback cannot delete what is broken, and before the first backup of ours there is nothing else
-                said, ours = (folder / "stderr").read_text(), (folder / "backup" / "importance.h5").exists()
-                assert backup.startswith("Keras") and (kind == "callback" or not ours), f"{kind}, {backup}: {said}"
+                ours = (folder / "backup" / "importance.h5").exists()
+                assert backup.startswith("Keras") and (kind == "callback" or not ours), _told(kind, backup, lives, folder)
                 self.counts["files of Keras broken"] += 1  # by which `fit` refuses to begin, before ours is asked
                 for name in ("latest.weights.h5", "training_metadata.json"):
                     (folder / "backup" / name).unlink(missing_ok=True)
             else:
                 break
-        assert same(read_state(folder / "end"), self._expected[kind]), f"{kind}, {backup}: another end"
+        other = differing(read_state(folder / "end"), self._expected[kind])
+        assert not other, f"another end, in {other[:9]}; {_told(kind, backup, lives, folder)}"
         self.counts["trainings"] += 1
         shutil.rmtree(folder)
+
+
+def _told(kind, backup, lives, folder):
+    return "\n".join([f"{kind}, {backup}, lives:", *lives, "said:", (folder / "stderr").read_text()])
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--backups", nargs="+", choices=list(BACKUPS), default=list(BACKUPS))
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(argv)
-    campaign, begun = Campaign(chosen.kinds, chosen.seed), time.monotonic()
+    campaign, begun = Campaign(chosen.kinds, chosen.backups, chosen.seed), time.monotonic()
 
     def progress(counts):
         print(f"\r{counts['kills']} kills, {counts['trainings']} trainings", end="", flush=True)

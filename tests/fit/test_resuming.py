@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import shutil
 import warnings
 
 import keras
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from importance_sampling import Backup, ConstantVarianceImportanceTraining, ImportanceSampling, ImportanceTraining, with_indices
 from importance_sampling.data.state_file import StateFileError
+from importance_sampling.fit import backup
 from importance_sampling.fit.backup import FILE
 from importance_sampling.model.snapshot import assign, trained, values_of
 from tests.models import small_lstm
@@ -172,6 +174,72 @@ def test_the_newest_moment_that_is_whole_is_chosen(tmp_path):
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "__array__", DeprecationWarning)
         assert_same(run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7)), expected)
+
+
+def killed_at(monkeypatch, target, name, count):
+    """Has a function raise in place of its call number `count`, once: a kill at that moment."""
+    function, calls = getattr(target, name), []
+
+    def dies(*args, **settings):
+        calls.append(None)
+        if len(calls) == count:
+            raise Died
+        return function(*args, **settings)
+
+    monkeypatch.setattr(target, name, dies)
+
+
+@pytest.fixture
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "__array__", DeprecationWarning)
+        yield
+
+
+@pytest.mark.parametrize("freq", [7, "epoch"])
+def test_a_kill_between_the_first_file_of_keras_and_ours(freq, tmp_path, monkeypatch, no_warnings):
+    """The first that is written here is that of the beginning."""
+    killed_at(monkeypatch, backup, "write_state", 2)
+    first = run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=freq))
+    assert first[3] is None and (tmp_path / "training_metadata.json").exists()
+    assert_same(run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=freq)), undisturbed("history"))
+
+
+def test_a_kill_in_the_first_save_of_keras(tmp_path, monkeypatch):
+    killed_at(monkeypatch, backup, "write_state", 2)
+    run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7))
+    (tmp_path / "latest.weights.h5").write_bytes(b"cut off")
+    (tmp_path / "training_metadata.json").unlink(missing_ok=True)
+    with pytest.warns(RuntimeWarning, match="were broken, and are deleted"):
+        assert_same(run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7)), undisturbed("history"))
+
+
+@pytest.mark.parametrize("name", [FILE, "latest.weights.h5", "training_metadata.json"])
+def test_a_kill_while_keras_deletes_its_directory(name, tmp_path, monkeypatch, no_warnings):
+    """In whatever order it deletes: here one file is gone, and the rest is still there."""
+
+    def deletes_one(path, *args, **settings):
+        (tmp_path / name).unlink(missing_ok=True)
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", deletes_one)
+        assert run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7))[3] is None
+    assert_same(run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=7)), undisturbed("history"))
+    assert not tmp_path.exists()
+
+
+def test_a_training_of_plain_fit_is_not_taken_back_to_its_beginning(tmp_path):
+    """There is a backup of the beginning, and Keras has saved since, in fits without importance."""
+    run("history", keras.callbacks.BackupAndRestore(tmp_path, save_freq=50), DiesAt(3))
+    model = network()
+    with pytest.raises(Died):
+        callbacks = [keras.callbacks.BackupAndRestore(tmp_path), DiesAt(100)]
+        model.fit(X, Y, batch_size=SIZE, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+    with pytest.warns(RuntimeWarning, match="older than that of the model, .* Received: update 0 of 90"):
+        found = run("history", keras.callbacks.BackupAndRestore(tmp_path))
+    assert min(found[1]) == 91
 
 
 def test_what_was_learnt_long_before_the_model_does_not_take_it_back(tmp_path):
