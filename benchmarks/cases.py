@@ -13,12 +13,16 @@ from examples.paper import networks
 
 layers = keras.layers
 METHODS = ("uniform", "history", "pcg", "approx at first", "approx", "auto", "oracle")
+AHEAD = "history, reading ahead"
 CROSSENTROPY = "sparse_categorical_crossentropy"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network on data, in batches of some size; `streamed` as a `tf.data.Dataset` in place of arrays."""
+    """A network on data, in batches of some size; `streamed` as a `tf.data.Dataset` in place of arrays.
+
+    Methods are compared with `beside`; `map` is that of `ImportanceTraining`.
+    """
 
     title: str
     data: object
@@ -27,6 +31,8 @@ class Case:
     streamed: bool = False
     methods: tuple = METHODS
     loss: str = CROSSENTROPY
+    beside: str = "plain"
+    map: object = None
 
     def given(self, x, y):
         """What `fit` is given."""
@@ -89,6 +95,12 @@ def autoencoder():
     return model
 
 
+def moved(x, y, seed):
+    """An image `(28, 28, 1)`, moved by up to four pixels and made noisy."""
+    x = tf.image.stateless_random_crop(tf.pad(x, [[4, 4], [4, 4], [0, 0]]), (28, 28, 1), seed)
+    return tf.clip_by_value(x + tf.random.stateless_normal(x.shape, seed, stddev=0.1), 0.0, 1.0), y
+
+
 SMALL = ("approx at first", "approx", "auto")
 CASES = {
     "mnist": Case("the paper's MNIST network, batches of 128", images, networks.mnist),
@@ -98,6 +110,14 @@ CASES = {
     "mnist-32-tf.data": Case("the same from tf.data", images, networks.mnist, 32, streamed=True, methods=("oracle",)),
     "wrong": Case("the MLP, 40 % of the labels at random, batches of 128", wrong_labels, problems.mlp, methods=("uniform", "auto")),
     "tiny": Case("one layer of 16, batches of 128", noise((20,), 2), tiny, methods=("uniform", "history", "auto")),
+    "ahead": Case(
+        "the MLP, images moved and made noisy by `map`, batches of 128",
+        images,
+        problems.mlp,
+        methods=(AHEAD,),
+        beside="history",
+        map=moved,
+    ),
 }
 for size in (128, 32):
     of_size = f"batches of {size}"

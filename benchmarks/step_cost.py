@@ -13,7 +13,7 @@ import time
 import keras
 import numpy as np
 
-from benchmarks.cases import CASES, METHODS
+from benchmarks.cases import AHEAD, CASES, METHODS
 from examples import options
 from importance_sampling import ImportanceTraining
 
@@ -28,9 +28,7 @@ def turns(case, x, y, methods, rounds, steps):
         keras.utils.set_random_seed(0)
         model = case.network()
         model.compile(keras.optimizers.Adam(1e-3), case.loss)
-        fits.append(
-            model.fit if method == "plain" else ImportanceTraining(model, importance=method.removesuffix(" at first"), seed=0).fit
-        )
+        fits.append(_trainer(method, model, case).fit)
     seconds = np.empty((rounds, len(methods)))
     given = case.given(x, y)
     for turn in range(-1, rounds):  # the first turn compiles and does not count
@@ -40,6 +38,13 @@ def turns(case, x, y, methods, rounds, steps):
             if turn >= 0:
                 seconds[turn, column] = clock.seconds() / (steps - SKIPPED)
     return seconds
+
+
+def _trainer(method, model, case):
+    if method == "plain":
+        return model
+    importance = method.removesuffix(" at first").removesuffix(", reading ahead")
+    return ImportanceTraining(model, importance, map=case.map, read_ahead=method == AHEAD, seed=0)
 
 
 SKIPPED = 2  # steps of a turn, in which the data begin to flow
@@ -60,8 +65,8 @@ class _Clock(keras.callbacks.Callback):
 
 
 def measured(case, methods, rounds, steps):
-    """Rows of a case: dictionaries of `method`, `ms` a step and the quartiles of its `ratio` to plain Keras."""
-    methods = ["plain", *(method for method in methods if method in case.methods)]
+    """Rows of a case: dictionaries of `method`, `ms` a step and the quartiles of its `ratio` to the first, mostly plain Keras."""
+    methods = [case.beside, *(method for method in methods if method in case.methods)]
     seconds = turns(case, *case.data(), methods, rounds, steps)
     ratios = np.percentile(seconds / seconds[:, :1], [25, 50, 75], axis=0)
     return [
@@ -75,13 +80,13 @@ def table(title, rows):
     lines = [f"**{title}**", "", "| method | ms a step | ratio | quartiles |", "|---|---|---|---|"]
     for row in rows:
         low, middle, high = row["ratio"]
-        quartiles = "" if row["method"] == "plain" else f"{low:.3f} to {high:.3f}"
+        quartiles = "" if row is rows[0] else f"{low:.3f} to {high:.3f}"
         lines.append(f"| {row['method']} | {row['ms']:.2f} | {middle:.3f} | {quartiles} |")
     return "\n".join([*lines, ""])
 
 
 def add_arguments(parser):
-    options.add_methods(parser, default=list(METHODS))
+    options.add_methods(parser, default=[*METHODS, AHEAD])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=22, help="steps of a turn; the first two do not count")
