@@ -7,11 +7,13 @@ that follows. HDF5 itself sees only files whose digest is right.
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
+import shutil
 
 import h5py
 import numpy as np
 
+from importance_sampling.data.calm_file import CalmFile
 from importance_sampling.data.large import only_written
 from importance_sampling.types import State
 
@@ -67,10 +69,10 @@ def write_state(path, state: State):
         {'means': array([0., 1., 2.]), 'step': 3}
     """
     path = os.path.abspath(os.fspath(path))
-    handle, part = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".part", dir=os.path.dirname(path))
+    part = f"{path}.{secrets.token_hex(4)}.part"  # with the rights that a new file of the user has
     try:
-        with os.fdopen(handle, "r+b") as file:
-            for_hdf5 = _Calm(file)
+        with open(part, "x+b") as file:
+            for_hdf5 = CalmFile(file)
             with h5py.File(for_hdf5, "w", userblock_size=_HEADER, track_order=True) as opened:
                 _write(opened, state, "state")
             for_hdf5.check()
@@ -109,7 +111,7 @@ def read_state(path) -> State:
             raise _refused(path, "damaged: it is not as it was written")
     try:
         with h5py.File(path, "r") as file:
-            return _read(file, size, 0)
+            return _read(file, _Budget(size), 0)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
         raise _refused(path, f"damaged: {type(error).__name__}, {error}") from error
 
@@ -117,49 +119,6 @@ def read_state(path) -> State:
 def previous(path):
     """Where the state before is kept."""
     return os.path.abspath(os.fspath(path)) + ".previous"
-
-
-class _Calm:
-    """A file that HDF5 writes to, and that does not tell it of a full disk: it would try again as everything is closed, and end the
-    process. What went wrong first is kept; from then on nothing is written."""
-
-    def __init__(self, file):
-        self._file, self._error, self._place = file, None, 0
-
-    def check(self):
-        """Raises what went wrong."""
-        if self._error is not None:
-            raise self._error
-
-    def seek(self, place, whence=os.SEEK_SET):
-        self._place = self._done(self._file.seek, place, whence, otherwise=self._place + place)
-        return self._place
-
-    def tell(self):
-        return self._place
-
-    def read(self, size):  # by this it is known as a file
-        return self._done(self._file.read, size, otherwise=bytes(size))
-
-    def readinto(self, buffer):
-        return self._done(self._file.readinto, buffer, otherwise=len(buffer))
-
-    def write(self, content):
-        return self._done(self._file.write, content, otherwise=len(content))
-
-    def truncate(self, size):
-        return self._done(self._file.truncate, size, otherwise=size)
-
-    def flush(self):
-        self._done(self._file.flush, otherwise=None)
-
-    def _done(self, function, *args, otherwise):
-        if self._error is None:
-            try:
-                return function(*args)
-            except OSError as error:
-                self._error = error
-        return otherwise
 
 
 def _write(group, state, place):
@@ -190,7 +149,18 @@ def _write_array(dataset, array):
         dataset[start : start + rows] = array[start : start + rows]
 
 
-def _read(group, size, depth):
+class _Budget:
+    """Bytes that may still be read: no more than the file has."""
+
+    def __init__(self, left):
+        self._left = left
+
+    def allows(self, size):
+        self._left -= size
+        return self._left >= 0
+
+
+def _read(group, budget, depth):
     if depth > _DEPTH:
         raise ValueError(f"more than {_DEPTH} levels")
     found = {}
@@ -199,9 +169,11 @@ def _read(group, size, depth):
         if not isinstance(link, h5py.HardLink):
             raise ValueError(f"a link to something else, {name}")
         item = group[name]
+        if h5py.h5o.get_info(item.id).rc != 1:
+            raise ValueError(f"something with several names, {name}")
         if isinstance(item, h5py.Group):
-            found[name] = _read(item, size, depth + 1)
-        elif item.dtype.kind in "biuf" and item.chunks is None and item.external is None and item.nbytes <= size:
+            found[name] = _read(item, budget, depth + 1)
+        elif _is_plain(item) and budget.allows(item.nbytes):
             found[name] = item[...]
         else:
             raise ValueError(f"an array that is larger than the file, or of another kind, {name}")
@@ -210,6 +182,12 @@ def _read(group, size, depth):
         kind, _, text = value.partition(" ")
         found[name] = read[kind](text)
     return found
+
+
+def _is_plain(dataset):
+    """Numbers, in one piece, in this file."""
+    numbers = dataset.dtype.kind in "biuf"
+    return numbers and dataset.chunks is None and dataset.external is None and not dataset.is_virtual
 
 
 def _digest(file):
@@ -226,7 +204,10 @@ def _keep(path):
     other = previous(path)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(other + ".part")
-    os.link(path, other + ".part")
+    try:
+        os.link(path, other + ".part")
+    except OSError:  # some file systems have no second names
+        shutil.copyfile(path, other + ".part")
     os.replace(other + ".part", other)
 
 

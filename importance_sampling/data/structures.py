@@ -81,3 +81,8 @@ def _alike(structure, other):
 def _outline(structure):
     """The names or the number of the parts, for an error."""
     return ", ".join(map(repr, structure)) if isinstance(structure, dict) else f"{len(structure)} arrays"
+
+
+def form_of(structure):
+    """Shapes and types of single samples."""
+    return keras.tree.map_structure(lambda leaf: f"{keras.backend.standardize_dtype(leaf.dtype)}{tuple(leaf.shape[1:])}", structure)

@@ -127,11 +127,14 @@ class BackupFile:
 
     Args:
         backup: a `Backup` or `BesideKeras`.
+
+    Attributes:
+        path: of the file.
     """
 
     def __init__(self, backup):
         self._backup = backup
-        self._path = Path(backup.directory) / FILE
+        self.path = Path(backup.directory) / FILE
         self._warned = False
 
     def read(self):
@@ -141,15 +144,15 @@ class BackupFile:
             StateFileError: both are damaged.
         """
         with self._tolerant():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        for part in self._path.parent.glob(f"{FILE}.*part"):  # left by a kill
-            part.unlink(missing_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for part in self.path.parent.glob(f"{FILE}.*part"):  # left by a kill
+                part.unlink(missing_ok=True)
         try:
-            return read_state(self._path)
+            return read_state(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except StateFileError as error:
-            before = previous(self._path)
+            before = previous(self.path)
             if not os.path.exists(before):
                 raise
             state = read_state(before)
@@ -159,11 +162,11 @@ class BackupFile:
     def write(self, state):
         """Writes a state; where that fails, warns once or raises."""
         with self._tolerant():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_state(self._path, state)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_state(self.path, state)
 
     @contextlib.contextmanager
-    def _tolerant(self):
+    def _tolerant(self, done="written"):
         try:
             yield
         except OSError as error:
@@ -171,13 +174,14 @@ class BackupFile:
                 raise
             if not self._warned:
                 self._warned = True
-                text = f"The backup could not be written, training goes on without: {error}. What was there is as it was."
+                text = f"The backup could not be {done}, training goes on without: {error}. What was there is as it was."
                 warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def delete(self):
         """Deletes it, if it is to be, and the directory with it, if nothing else is in there."""
         if self._backup.delete_checkpoint:
-            for path in (self._path, Path(previous(self._path))):
-                path.unlink(missing_ok=True)
+            with self._tolerant("deleted"):
+                for path in (Path(previous(self.path)), self.path):  # in this order: a kill leaves the last, or none
+                    path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                self._path.parent.rmdir()
+                self.path.parent.rmdir()

@@ -9,6 +9,8 @@ from pathlib import Path
 import h5py
 import keras
 
+from importance_sampling.data.state_file import StateFileError, read_state
+
 FILE = "importance.h5"  # ours, within the directory of the backup
 _OF_KERAS = ("latest.weights.h5", "training_metadata.json")  # what keras.callbacks.BackupAndRestore writes, in this order
 
@@ -63,11 +65,18 @@ def delete_broken(callbacks):
     for callback in keras.tree.flatten(callbacks):
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             files = [Path(callback.backup_dir) / name for name in _OF_KERAS]
-            if (Path(callback.backup_dir) / FILE).exists() and not _whole(*files):
+            if not _whole(*files) and _is_state(Path(callback.backup_dir) / FILE):
                 for file in files:
                     file.unlink(missing_ok=True)
                 text = f"The files of BackupAndRestore in {callback.backup_dir!r} were broken, and are deleted: {FILE} has all."
                 warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+def _is_state(path):
+    try:
+        return bool(read_state(path))
+    except (OSError, StateFileError):
+        return False
 
 
 def _whole(weights, metadata):
@@ -78,6 +87,8 @@ def _whole(weights, metadata):
         if weights.exists():
             with h5py.File(weights) as file:
                 file.visititems(lambda name, item: item[()] if isinstance(item, h5py.Dataset) else None)
+    except BlockingIOError:  # another process has it open
+        return True
     except (OSError, RuntimeError, KeyError, TypeError, ValueError):
         return False
     return True

@@ -16,6 +16,7 @@ from importance_sampling.data.structures import map_arrays, size_of, take, witho
 from importance_sampling.fit.engine import Engine
 from importance_sampling.fit.hooks import Hooks
 from importance_sampling.fit.sampler_of import check_indexed, classes_of_batch
+from importance_sampling.importance.base import check_kind
 from importance_sampling.model.replicas import check_divisible, local_batch
 from importance_sampling.model.steps import TrainStep
 from importance_sampling.sampling.batch_size import check_batch_size
@@ -107,13 +108,6 @@ class ImportanceSampling(Saved, Engine):
             self._go_on_with(self._restored)
         self._resume(self._state, self._go_on_with)
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.resuming.end_step()
-
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
-        self.resuming.end_epoch()
-
     def get_state(self):
         """What was learnt about the samples, and what the next choice depends on; not the model, which Keras saves.
 
@@ -140,9 +134,7 @@ class ImportanceSampling(Saved, Engine):
         return {**self._sampler.get_state(), "seen": self._seen}
 
     def _go_on_with(self, state):
-        kind = type(self._sampler.importance).__name__
-        if state["kind"] != kind:
-            raise ValueError(f"`state` must be of a {kind}. Received: of a {state['kind']}")
+        check_kind(state, self._sampler.importance)
         self._built, self._learnt, self._seen = False, state, int(state["seen"])  # the first batch builds the sampler
 
     def __deepcopy__(self, memo):

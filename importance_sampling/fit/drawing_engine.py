@@ -11,7 +11,6 @@ from importance_sampling.data.inputs import check_targets
 from importance_sampling.data.structures import size_of
 from importance_sampling.fit.engine import Engine
 from importance_sampling.fit.read_ahead import ReadAhead
-from importance_sampling.fit.resuming import with_saving
 from importance_sampling.model.replicas import check_divisible
 
 
@@ -102,7 +101,7 @@ def joined(callbacks, engine):
     given = list(callbacks.callbacks) if a_list else [] if callbacks is None else keras.tree.flatten(callbacks)
     if any(isinstance(callback, Engine) for callback in given):
         raise ValueError("`callbacks` must have no ImportanceSampling: ImportanceTraining chooses already. Received: one")
-    ours = [*with_saving(given, engine), engine]
+    ours = [*given, engine]
     if not a_list:
         yield ours
         return

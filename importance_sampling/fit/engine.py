@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 import keras
 import numpy as np
 
-from importance_sampling.data.structures import take
+from importance_sampling.data.structures import form_of, take
 from importance_sampling.fit.logs import DrawLogs, check_metrics
 from importance_sampling.fit.resuming import Resuming
 from importance_sampling.fit.waiting import said_if_slow
@@ -98,7 +98,11 @@ class Engine(keras.callbacks.Callback, ABC):
     def on_epoch_begin(self, epoch, logs=None):
         self.resuming.begin_epoch(epoch)
 
+    def on_train_batch_end(self, batch, logs=None):
+        self.resuming.end_step()
+
     def on_epoch_end(self, epoch, logs=None):
+        self.resuming.end_epoch()
         said = self._decisions[self._shown :]
         self._shown += len(said)
         if (self.params or {}).get("verbose"):
@@ -119,6 +123,8 @@ class Engine(keras.callbacks.Callback, ABC):
     def close(self):
         """Leaves the model as it was found. Also called when training ends by an exception."""
         self._restore()
+        if self.resuming is not None:
+            self.resuming.leave_as_found()
 
     def _swap(self):
         found = self.model.train_function
@@ -151,6 +157,7 @@ class Engine(keras.callbacks.Callback, ABC):
                     continue
                 draw = self._draw(iterator)
             except StopIteration:
+                self.resuming.check_end()
                 if logs is None:
                     raise
                 break
@@ -189,7 +196,7 @@ class Engine(keras.callbacks.Callback, ABC):
             if self._logs and "logs" in state:
                 self._logs.set_state(state["logs"])
 
-        self.resuming = Resuming(self, states, go_on)
+        self.resuming = Resuming(self, self._batch_size, states, go_on)
         self.resuming.restore()
 
     def _read(self, draw, step):
@@ -227,17 +234,12 @@ class Engine(keras.callbacks.Callback, ABC):
             ValueError: `map` makes of it what the importance cannot score.
         """
         example = self._mapped(batch)
-        if self._hooks.map and isinstance(self._sampler.importance, Oracle) and _form(example[0]) != _form(batch[0]):
+        if self._hooks.map and isinstance(self._sampler.importance, Oracle) and form_of(example[0]) != form_of(batch[0]):
             raise ValueError(
                 "`map` must keep the shape and type of x for an importance that scores by the model, which sees the samples "
-                f"without it. Received: {_form(example[0])} for {_form(batch[0])}"
+                f"without it. Received: {form_of(example[0])} for {form_of(batch[0])}"
             )
         return example
-
-
-def _form(structure):
-    """Shapes and types of single samples."""
-    return keras.tree.map_structure(lambda leaf: f"{keras.backend.standardize_dtype(leaf.dtype)}{tuple(leaf.shape[1:])}", structure)
 
 
 def _unweighted(values, draw):

@@ -1,10 +1,12 @@
 """The data that `fit` is given, read as far as is needed to choose from them."""
 
 import keras
+import numpy as np
 
 from importance_sampling.data.inputs import by_class, refuse_with_batches, source_of, weighted_by_class
 from importance_sampling.data.sources import split
 from importance_sampling.data.streams import is_stream
+from importance_sampling.data.structures import arrays_of
 from importance_sampling.fit.sampler_of import read_again, sampler_of, sampler_of_batches
 from importance_sampling.model.finite import not_finite
 
@@ -36,6 +38,7 @@ class Given:
             refuse_with_batches(x, y, sample_weight, validation_split)
             self._batches, self._change = x, by_class(class_weight)
             return
+        _check_weights(sample_weight)
         source = source_of(x, y, sample_weight)
         if validation_split:
             source, self.held_out = split(source, validation_split)
@@ -64,3 +67,10 @@ class Given:
             Whether it can: not where the number of classes has changed.
         """
         return self.stream or read_again(model, sampler, self._source)
+
+
+def _check_weights(sample_weight):
+    places = not_finite(sample_weight)
+    if len(places):
+        value = next(v for leaf in arrays_of(sample_weight) for v in np.ravel(np.asarray(leaf)) if not np.isfinite(v))
+        raise ValueError(f"`sample_weight` must be finite; 0 leaves a sample out. Received: {value} for sample {places[0]}")

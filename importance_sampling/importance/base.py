@@ -128,3 +128,18 @@ class FunctionImportance(OfFunction, Importance):
 
 
 IMPORTANCES = Registry("importance", Importance, FunctionImportance, "of a Pool that returns (B,) scores")
+
+
+def kind_of(importance):
+    """What a state is known by."""
+    return type(importance).__name__ + (f" of {importance.quantity}" if importance.quantity else "")
+
+
+def check_kind(state, importance):
+    """Refuses the state of another importance.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if state["kind"] != kind_of(importance):
+        raise ValueError(f"`state` must be of a {kind_of(importance)}. Received: of a {state['kind']}")

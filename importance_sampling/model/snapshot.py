@@ -24,12 +24,12 @@ def check_values(variables, values, what):
     """Refuses values that are of other variables.
 
     Raises:
-        ValueError: their number, or the shape of one differs.
+        ValueError: their number differs, or the shape or type of one.
     """
-    shapes = [tuple(variable.shape) for variable in variables]
-    found = [np.shape(values[name]) for name in sorted(values)]
-    if shapes != found:
-        differing = next((pair for pair in zip(shapes, found) if pair[0] != pair[1]), (f"{len(shapes)} of them", f"{len(found)}"))
+    forms = [f"{_kept(variable.dtype)[1]}{tuple(variable.shape)}" for variable in variables]
+    found = [f"{values[name].dtype}{np.shape(values[name])}" for name in sorted(values)]
+    if forms != found:
+        differing = next((pair for pair in zip(forms, found) if pair[0] != pair[1]), (f"{len(forms)} of them", f"{len(found)}"))
         raise ValueError(f"the backup must be of the same {what}: {differing[0]}. Received: {differing[1]}")
 
 
@@ -41,12 +41,30 @@ def assign(variables, values):
 
 def trained(model):
     """What a step changes, apart from metrics: weights, seeds of random layers and losses, what layers keep between batches, and
-    the optimizer's variables."""
-    if not model.optimizer.built:
+    the variables of optimizers."""
+    if not model.optimizer.built:  # as by the first step, unless that is the user's own and does so in another way
         model.optimizer.build(model.trainable_variables)
     of_metrics = {id(variable) for variable in model.metrics_variables}
-    found = {id(variable): variable for variable in (*model.variables, *elsewhere(model), *model.optimizer.variables)}
+    of_optimizers = [variable for optimizer in optimizers_of(model) for variable in optimizer.variables]
+    found = {id(variable): variable for variable in (*model.variables, *elsewhere(model), *of_optimizers)}
     return [variable for key, variable in found.items() if key not in of_metrics]
+
+
+def is_ready(model):
+    """Whether `trained` is known before the first step: not where the user's own step might build the optimizer in its own way."""
+    return model.optimizer.built or type(model).train_step is keras.Model.train_step
+
+
+def optimizers_of(model):
+    """That of `compile`, and those that hang on the model or its layers, as where a step trains two networks."""
+    found = {id(model.optimizer): model.optimizer}
+    for value in vars(model).values():
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+        found |= {id(part): part for part in parts if isinstance(part, keras.optimizers.Optimizer)}
+    for layer in getattr(model, "layers", ()):
+        if isinstance(layer, keras.Model) and getattr(layer, "optimizer", None) is not None:
+            found |= {id(optimizer): optimizer for optimizer in optimizers_of(layer)}
+    return list(found.values())
 
 
 def _bits(array):
@@ -54,5 +72,11 @@ def _bits(array):
 
 
 def _numbers(array, dtype):
-    kept = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
-    return array if kept.kind in _NUMBERS else array.view(kept)
+    own, kept = _kept(dtype)
+    return array if own == kept else array.view(own)
+
+
+def _kept(dtype):
+    """The type of numpy of a variable, and that which a file has."""
+    own = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
+    return own, own if own.kind in _NUMBERS else np.dtype(f"u{own.itemsize}")

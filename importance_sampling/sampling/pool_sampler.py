@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from importance_sampling.importance.base import check_kind, kind_of
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
 from importance_sampling.sampling.learning import Learning
@@ -185,7 +186,7 @@ class PoolSampler:
         """Everything that the next choice among the same candidates depends on, apart from the arguments."""
         learning = self._learning.get_state(self._row_of)  # first: it may learn
         states = {name: part.get_state() for name, part in self._parts().items()}
-        own = {"rng": self.rng.bit_generator.state, "kind": type(self.importance).__name__, "steps": self.steps_done}
+        own = {"rng": self.rng.bit_generator.state, "kind": kind_of(self.importance), "steps": self.steps_done}
         return {**own, "learning": learning, **states}
 
     def set_state(self, state):
@@ -195,8 +196,7 @@ class PoolSampler:
             ValueError: the state is of another importance.
         """
         self._learning.forget()
-        if state["kind"] != type(self.importance).__name__:
-            raise ValueError(f"`state` must be of a {type(self.importance).__name__}. Received: of a {state['kind']}")
+        check_kind(state, self.importance)
         try:
             for name, part in self._parts().items():
                 part.set_state(state[name])

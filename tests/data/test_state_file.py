@@ -126,6 +126,13 @@ def sign(path, content):
     path.write_bytes(header.ljust(state_file._HEADER, b"\0") + content[state_file._HEADER :])
 
 
+def virtual():
+    """What would be read from another file."""
+    layout = h5py.VirtualLayout((5,), "f8")
+    layout[:] = h5py.VirtualSource("other.h5", "a", (5,))
+    return layout
+
+
 def crafted(path, write):
     with h5py.File(path, "w", userblock_size=state_file._HEADER) as file:
         write(file)
@@ -145,6 +152,9 @@ def crafted(path, write):
         lambda file: file.attrs.__setitem__("a", "code import os"),
         lambda file: file.attrs.__setitem__("a", 3),
         lambda file: file.create_group("a").__setitem__("again", file),
+        lambda file: file.create_group("a").__setitem__("b", file.create_dataset("c", data=np.arange(9))),
+        lambda file: file.__setitem__("b", file.create_group("a")),
+        lambda file: file.create_virtual_dataset("a", virtual()),
     ],
 )
 def test_what_is_made_to_harm_is_refused(tmp_path, write):
@@ -165,8 +175,23 @@ def test_foreign_files_and_no_file(tmp_path):
         read_state(path)
     with pytest.raises(FileNotFoundError):
         read_state(tmp_path / "none")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="`path` could not be written. Received: '.*state', No such file"):
         write_state(tmp_path / "none" / "state", {})
+
+
+def test_arrays_that_share_their_bytes_are_refused(tmp_path):
+    """Two names for the same place in the file, made by changing the address in the header of one."""
+    path = tmp_path / "state.h5"
+    with h5py.File(path, "w", userblock_size=state_file._HEADER, libver="latest") as file:
+        places = [file.create_dataset(name, data=np.arange(1000.0)).id.get_offset() for name in ("a", "b", "c")]
+    content, base = path.read_bytes(), state_file._HEADER
+    first = (places[0] - base).to_bytes(8, "little")
+    for place in places[1:]:
+        assert content.count((place - base).to_bytes(8, "little")) == 1
+        content = content.replace((place - base).to_bytes(8, "little"), first)
+    sign(path, content)
+    with pytest.raises(StateFileError, match="damaged"):
+        read_state(path)
 
 
 def test_the_one_before_is_offered(tmp_path):

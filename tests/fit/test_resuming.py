@@ -332,7 +332,7 @@ def test_the_callback_saves_its_state_too(tmp_path):
     np.testing.assert_equal((everything(model), second.sampler.get_state()), expected)
     other = ImportanceSampling(SIZE, "oracle", seed=0)
     other.load_state(tmp_path / "state.h5")
-    with pytest.raises(ValueError, match="`state` must be of a Oracle. Received: of a PerClassGaussian"):
+    with pytest.raises(ValueError, match="`state` must be of a Oracle of loss. Received: of a PerClassGaussian of loss"):
         model.fit(**data_of("arrays"), verbose=0, callbacks=[other])
     with pytest.raises(ValueError, match="`state` must be what `get_state` returned"):
         other.set_state({"a": 1})
