@@ -54,6 +54,8 @@ class Draw:
         batches (int): how many batches of one pool these are, told as one draw.
         measured (bool): whether anything is learnt from it. Not always where the importance chooses nothing, as at times in "auto":
             then every weight is 1.
+        uniform_size (int or None): how many samples uniform sampling would take in this step, which a batch-size rule may change;
+            None in a draw made by hand.
     """
 
     indices: np.ndarray
@@ -68,6 +70,7 @@ class Draw:
     pool_expected: np.ndarray | None = None
     batches: int = 1
     measured: bool = True
+    uniform_size: int | None = None
 
     def __len__(self):
         return len(self.indices)

@@ -98,8 +98,7 @@ class ImportanceSampling(Saved, Engine):
             learnt = self._sampler.get_state() if known and self._built else None  # by the callback that this is a copy of
             settings = self._settings.bound(self.model)
             self._sampler = PoolSampler(settings, self._seed, self._replicas)
-            quantity = settings.importance.quantity
-            self._step = TrainStep(self.model, gnorm=settings.uses_gnorms, weighted=quantity is not None)
+            self._step = TrainStep(self.model, gnorm=settings.uses_gnorms, weighted=settings.weighs)
             self._model_of_step = weakref.ref(self.model)
             self._built, self._learnt = False, learnt
         self._learn = self._outside(self._sampler.update)

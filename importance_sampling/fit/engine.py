@@ -21,6 +21,7 @@ from importance_sampling.data.structures import form_of, take
 from importance_sampling.fit.logs import DrawLogs, check_metrics
 from importance_sampling.fit.resuming import Resuming
 from importance_sampling.fit.waiting import said_if_slow
+from importance_sampling.fit.weights import unweighted, weights_of_sum
 from importance_sampling.importance.oracle import Oracle
 from importance_sampling.model.finite import not_finite
 from importance_sampling.model.replicas import check_divisible, in_scope, out_of_scope, replicas_of
@@ -79,8 +80,8 @@ class Engine(keras.callbacks.Callback, ABC):
         self._replicas = replicas_of(self.model)
         check_divisible(self._batch_size, self._replicas)
         self._scoped = in_scope()
-        self._logs = DrawLogs(self._batch_size) if self._with_logs else None
-        self._shown = 0  # of the sentences about what the importance decided
+        self._logs = DrawLogs() if self._with_logs else None
+        self._said_before = self._shown = 0  # of the sentences about what the importance decided, in this fit and not shown yet
         if type(self.model).make_train_function is not keras.Model.make_train_function:
             raise ValueError(
                 "`model.make_train_function` must be that of Keras, whose steps this library makes its own. "
@@ -110,8 +111,8 @@ class Engine(keras.callbacks.Callback, ABC):
                 print(sentence)
 
     def on_train_end(self, logs=None):
-        if self._decisions:
-            self.model.history.decisions = list(self._decisions)
+        if self._decisions[self._said_before :]:
+            self.model.history.decisions = list(self._decisions[self._said_before :])
         self.resuming.end()
         self.close()
 
@@ -165,17 +166,18 @@ class Engine(keras.callbacks.Callback, ABC):
             batch = self._read(draw, self._sampler.steps_done)
             read = time.perf_counter()
             measured = draw.measured and self._sampler.importance.quantity is not None
-            alpha = draw.weights if measured else None  # plain fit has none
+            weights = weights_of_sum(draw) if self._step.sums else draw.weights
+            alpha = weights if measured or weights is not draw.weights else None  # plain fit has none
             logs, (losses, gnorms) = self._step(*batch, alpha)
-            losses = _unweighted(losses, draw)
+            losses = unweighted(losses, weights)
             trained = time.perf_counter()
             if measured:
-                self._learn(draw, losses, None if gnorms is None else _unweighted(gnorms, draw))
+                self._learn(draw, losses, None if gnorms is None else unweighted(gnorms, weights))
             if self._logs is not None:
                 if self._replicas > 1:  # else means over replicas would be the logs of the epoch, since there are keys of ours
                     of_epoch = self.model.get_metrics_result()
                     logs = {name: of_epoch.get(name, value) for name, value in logs.items()}
-                logs = self._logs.added_to(logs, draw, self._sampler.ratio_so_far)
+                logs = self._logs.added_to(logs, draw, self._sampler.variance_ratio)
             spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
             for name, duration in zip(self.seconds, spent):
                 self.seconds[name] += duration
@@ -188,14 +190,20 @@ class Engine(keras.callbacks.Callback, ABC):
         """Goes on with a backup, where a callback asks for backups and there is one."""
 
         def states():
-            return {"sampler": get_state(), "shown": self._shown, **({"logs": self._logs.get_state()} if self._logs else {})}
+            return {
+                "sampler": get_state(),
+                "first": self._said_before,
+                "shown": self._shown,
+                **({"logs": self._logs.get_state()} if self._logs else {}),
+            }
 
         def go_on(state):
             set_state(state["sampler"])
-            self._shown = state["shown"]
+            self._said_before, self._shown = state["first"], state["shown"]
             if self._logs and "logs" in state:
                 self._logs.set_state(state["logs"])
 
+        self._said_before = self._shown = len(self._decisions)
         self.resuming = Resuming(self, self._batch_size, states, go_on)
         self.resuming.restore()
 
@@ -240,9 +248,3 @@ class Engine(keras.callbacks.Callback, ABC):
                 f"without it. Received: {form_of(example[0])} for {form_of(batch[0])}"
             )
         return example
-
-
-def _unweighted(values, draw):
-    """What each sample contributed without its importance weight, `(b,)`; NaN where that weight is 0."""
-    values = np.asarray(values, np.float64)
-    return np.divide(values, draw.weights, out=np.full(len(values), np.nan), where=draw.weights > 0)

@@ -12,20 +12,16 @@ class DrawLogs:
 
     `variance_ratio`, as far as it was learnt, NaN where it is not known; `batch_size` and `effective_sample_size` of the last step;
     `samples`, how many were trained on so far in this fit; `uniform_samples`, how many by uniform sampling in as many steps.
-
-    Args:
-        batch_size: that uniform sampling would have.
     """
 
-    def __init__(self, batch_size):
-        self._batch_size = batch_size
+    def __init__(self):
         self._samples = self._uniform_samples = 0
 
     def added_to(self, logs, draw, ratio):
         """The logs of a step with this draw, a dictionary, and these numbers; `ratio` is None where it is not known."""
         check_names(logs)
         self._samples += len(draw)
-        self._uniform_samples += self._batch_size
+        self._uniform_samples += draw.uniform_size or len(draw)
         ratio = math.nan if ratio is None else ratio
         found = (ratio, len(draw), float(effective_sample_size(draw)), self._samples, self._uniform_samples)
         return {**logs, **dict(zip(NAMES, found))}

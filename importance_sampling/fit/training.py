@@ -15,6 +15,7 @@ from importance_sampling.model.probe import check_fit
 from importance_sampling.model.replicas import check_divisible, out_of_scope, replicas_of
 from importance_sampling.model.steps import TrainStep
 from importance_sampling.sampling.batch_size import check_batch_size
+from importance_sampling.sampling.seeds import seeds_of
 from importance_sampling.sampling.settings import Settings
 
 
@@ -51,8 +52,8 @@ class ImportanceTraining(Saved):
         on_step (function, default None): called after each step with its `Draw` and the losses of its samples: `(b,)` float64,
             times the user's own weights and without the importance weights, NaN for an importance weight of 0. `draw.read()` gives
             the samples as they were trained on.
-        seed (int, default None): with the same seed (and `keras.utils.set_random_seed` for the model's own randomness) training
-            is the same, bit for bit, on a CPU.
+        seed (int or numpy.random.SeedSequence, default None): with the same seed (and `keras.utils.set_random_seed` for the model's
+            own randomness) training is the same, bit for bit, on a CPU.
         read_ahead (bool, default False): whether the samples of the next step are read and mapped in a thread while a step runs.
             Only the time changes: less where reading is dear, as of files. Data in batches have a `prefetch` of their own.
         logs (bool, default False): whether the logs of steps and epochs, and so the progress bar, `History` and other callbacks,
@@ -103,10 +104,9 @@ class ImportanceTraining(Saved):
         self._hooks, self._logs, self._read_ahead = Hooks(map, on_step), bool(logs), bool(read_ahead)
         self.model = model
         self.sampler = self.seconds = None
-        self._seeds = np.random.SeedSequence(seed)
+        self._seeds = seeds_of(seed)
         self._settings = settings.bound(model)
-        quantity = settings.importance.quantity
-        self._step = TrainStep(model, gnorm=settings.uses_gnorms, weighted=quantity is not None)
+        self._step = TrainStep(model, gnorm=settings.uses_gnorms, weighted=settings.weighs)
         self._held_out = HeldOut()
         self._data = self._restored = None
         self._fits = 0  # on different data; each draws by a seed of its own
@@ -235,7 +235,7 @@ class ImportanceTraining(Saved):
         sampler = self.sampler
         if not (kept and given.serves(self.model, sampler)):
             kept = False
-            seed = np.random.SeedSequence(self._seeds.entropy, spawn_key=(self._fits,))
+            seed = np.random.SeedSequence(self._seeds.entropy, spawn_key=(*self._seeds.spawn_key, self._fits))
             sampler = out_of_scope(given.sampler, self.model, self._settings, seed)
         batch_size = sampler.batch_size_of(batch_size)
         sampler.check_batch_size(batch_size)

@@ -74,6 +74,11 @@ class TrainStep:
                 self._do_without_bounds(x, y)
                 self._step.get_concrete_function(*specs)
 
+    @property
+    def sums(self):
+        """Whether the loss is a sum over the batch, so that fewer samples make it smaller. After `prepare`."""
+        return self._form.reduction == "sum"
+
     def check_finite(self, x, y, places):
         """Refuses targets that are not finite and that the loss does not mask; see `check_finite`. After `prepare`."""
         check_finite(self._model, self._form, x, y, places, fixed_batch_size(self._model))

@@ -15,28 +15,28 @@ from importance_sampling.sampling.choice import Choice
 from importance_sampling.types import State
 
 _EVERY = 100  # steps between decisions
-_MARGIN = 0.05  # of the variance of uniform sampling, that a change of mind must promise
+_WORTH = 0.25  # of the variance of uniform sampling, that a choice must save to be made: not all of it is saved in time
+_MARGIN = 0.05  # of it, that another choice must save besides
 _PAUSE = 7  # pools at most, out of which one more is looked at while nothing pays
 _LEAST = 0.25  # no batch of equal variance becomes smaller than that, of the given one
 _TRIAL = 1000  # steps in which the dear choice must show that it is worth it
-_COUNTED = ("seen", "steps", "looked_at", "pause", "paused")
+_COUNTED = ("seen", "wanted", "steps", "looked_at", "pause", "paused")
 _CHARGES = {"pcg": 0.01, "history": 0.02, "approx": 0.1}  # of a step, as they are on a step of some ten milliseconds
 
 
 class Auto(Importance):
     """The one of several importances by which the gradient varies least, each charged with its time; uniform sampling if none pays.
 
-    It begins as uniform sampling, one pass through the data after the other, and learns from what is trained on anyway. Once every
-    sample was seen, and every hundred steps from then on, the batches tell what the second moment of the gradient would have been
-    by the mean of the class, by the history of each sample, or by the LSTM, with the best of some smoothing constants (see
-    `counterfactual_ratio`). To each is added the time that it takes, as a part of a step. The least sum is chosen, if it is below
-    1, which is uniform sampling. It may change its mind, and go back to uniform sampling.
+    It begins as uniform sampling, one pass after the other, and learns from what is trained on anyway. Every hundred steps the
+    batches tell what the second moment of the gradient would have been by the mean of the class, by the history of each sample, or
+    by the LSTM, with the best of some smoothing constants (see `counterfactual_ratio`). To each is added its time, as a part of a
+    step. The least sum is chosen if it is below three quarters of that of uniform sampling, 1: less is not worth it, since the time
+    of a step falls less than its batch does, and what stays hard may be a wrong label. It goes back where the sum rises above 1.
 
-    While nothing pays it looks at ever fewer of the batches, down to an eighth; the others are steps of plain uniform sampling, in
-    which nothing is measured. When something seems to pay it looks at all of them, for one pass, and then decides.
+    While nothing pays it looks at ever fewer batches, down to an eighth; the others are steps of plain uniform sampling, in which
+    nothing is measured. When something seems to pay it looks at all, for one pass, and then decides.
 
-    The LSTM is tried where `choices` have it, for a thousand steps once another has shown that there is something to gain, and is
-    dropped if it does not do better by then. That trial costs some milliseconds a step, and found nothing so far.
+    The LSTM is tried where `choices` have it, for a thousand steps once another has shown a gain, and dropped if no better.
 
     With it go `k=1`, `smoothing=0` (it has its own) and `batch_size_rule="equal-variance"` where none are given.
 
@@ -52,7 +52,7 @@ class Auto(Importance):
         ratios (dict): of each choice that was measured for 100 steps, the variance ratio that it would have had.
 
     Raises:
-        ValueError: a choice is unknown, a charge is negative, or there are none.
+        ValueError: a choice is unknown, a charge is negative, or there is none.
 
     Example:
         >>> import keras, numpy as np
@@ -99,7 +99,8 @@ class Auto(Importance):
         """Starts with nothing known of a data set."""
         self._size, self._classes, self._seed = size, classes, seed
         self.chosen, self.decisions = "uniform", []
-        self._seen = self._steps = self._looked_at = 0  # samples and steps that count for a decision, and all steps
+        self._seen = self._wanted = 0  # samples that count for a decision, and how many it takes
+        self._steps = self._looked_at = 0  # all, and those that were measured
         self._pause = self._paused = 0  # pools to leave out, and how many of them were
         self._batches = 1
         self._sizes = None  # of pool and batch, once they are known
@@ -147,7 +148,7 @@ class Auto(Importance):
         before, self._looked_at = self._looked_at, self._looked_at + self._batches
         self._steps += self._batches
         self._seen += len(indices)
-        if self._looked_at // _EVERY > before // _EVERY and self._seen >= (self._size or 0):
+        if self._looked_at // _EVERY > before // _EVERY and self._seen >= self._wanted:
             self._decide()
 
     def _choice(self, name):
@@ -171,9 +172,10 @@ class Auto(Importance):
         if now > 1:
             self._change("uniform", costs)
             now = 1.0
-        if best != self.chosen and costs[best] < now - _MARGIN:
+        if best != self.chosen and costs[best] < now - (_MARGIN if self.chooses else _WORTH):
             if self._pause:  # looks at all for a pass, then decides
                 self._pause = self._paused = self._seen = 0
+                self._wanted = self._size or 0
             else:
                 self._change(best, costs)
         elif not self.chooses:
@@ -220,8 +222,7 @@ class Auto(Importance):
         self._clock = now
 
     def get_state(self) -> State:
-        ends = -1 if self._trial_ends is None else self._trial_ends
-        mind = {"chosen": self.chosen, "trial": self._trial or "", "trial_ends": ends}
+        mind = {"chosen": self.chosen, "trial": self._trial, "trial_ends": self._trial_ends}
         mind |= {name: getattr(self, f"_{name}") for name in _COUNTED}
         said = {str(i): sentence for i, sentence in enumerate(self.decisions)}
         return {**mind, "decisions": said, "choices": {name: choice.get_state() for name, choice in self._judged.items()}}
@@ -242,8 +243,7 @@ class Auto(Importance):
             choice.set_state(kept[name])
         self.chosen = str(state["chosen"])
         vars(self).update({f"_{name}": int(state[name]) for name in _COUNTED})
-        self._trial, ends = str(state["trial"]) or None, int(state["trial_ends"])
-        self._trial_ends = None if ends < 0 else ends
+        self._trial, self._trial_ends = state["trial"], state["trial_ends"]
         self.decisions = [str(state["decisions"][str(i)]) for i in range(len(state["decisions"]))]
 
 

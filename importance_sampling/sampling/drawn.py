@@ -18,6 +18,7 @@ class Drawn:
         expected: `(B,)` float64, how often each candidate was expected in one batch.
         chosen: `(m, b)` ints, positions in the pool.
         weights: `(m, b)` float32.
+        uniform_size: how many samples a step takes by uniform sampling; b where it is None.
 
     Attributes:
         measured (bool): whether the draws are to be measured and learnt from.
@@ -25,8 +26,8 @@ class Drawn:
         batch_size (int): b.
     """
 
-    def __init__(self, pool, scores, smoothed, expected, chosen, weights, measured=True):
-        self.pool, self.smoothed, self.measured = pool, smoothed, measured
+    def __init__(self, pool, scores, smoothed, expected, chosen, weights, measured=True, uniform_size=None):
+        self.pool, self.smoothed, self.measured, self._uniform_size = pool, smoothed, measured, uniform_size
         self._scores, self._expected, self._chosen, self._weights = scores, expected, chosen, weights
         self.left, self.batch_size = chosen.shape
         self._given = {}  # draws by their row
@@ -54,7 +55,9 @@ class Drawn:
         of_chosen = pool.indices[chosen], labels, self._expected[chosen], weights, self._scores[chosen]
         read = functools.partial(pool.read, chosen)
         of_pool = pool.indices, self._scores, self._expected
-        draw = self._given[row] = Draw(*of_chosen, len(pool.indices), read, *of_pool, measured=self.measured)
+        draw = self._given[row] = Draw(
+            *of_chosen, len(pool.indices), read, *of_pool, measured=self.measured, uniform_size=self._uniform_size
+        )
         return draw
 
     def get_state(self) -> State:
@@ -67,6 +70,7 @@ class Drawn:
             "weights": self._weights.copy(),
             "left": self.left,
             "measured": self.measured,
+            "uniform_size": self._uniform_size,
         }
 
     @classmethod
@@ -76,17 +80,17 @@ class Drawn:
         chosen, weights = np.array(state["chosen"], np.int64), np.array(state["weights"], np.float32)
         pool = pool_of(np.array(state["indices"], np.int64))
         smoothed = smoothed if len(smoothed) else None
-        drawn = cls(pool, scores, smoothed, expected, chosen, weights, bool(state["measured"]))
+        drawn = cls(pool, scores, smoothed, expected, chosen, weights, bool(state["measured"]), state["uniform_size"])
         drawn.left = int(state["left"])
         return drawn
 
 
-def in_order(pool, batches, measured):
+def in_order(pool, batches, measured, uniform_size):
     """A pool whose samples are taken in their order, all of them, by m batches of equal size: uniform sampling."""
     size = len(pool)
     chosen = np.arange(size).reshape(batches, -1)
     weights = np.ones(chosen.shape, np.float32)
-    return Drawn(pool, np.full(size, np.nan), None, np.full(size, 1 / batches), chosen, weights, measured)
+    return Drawn(pool, np.full(size, np.nan), None, np.full(size, 1 / batches), chosen, weights, measured, uniform_size)
 
 
 def dealt(values, batches):
@@ -101,7 +105,12 @@ def check_drawn(drawing, chosen, expected, b, size):
         ValueError: see `Drawing.draw`.
     """
     rule = None
-    if np.shape(chosen) != (b,):
+    if not (isinstance(chosen, np.ndarray) and chosen.dtype.kind in "iu" and isinstance(expected, np.ndarray)):
+        rule, received = (
+            "return two arrays, whole positions and expected counts",
+            f"{type(chosen).__name__} and {type(expected).__name__}",
+        )
+    elif np.shape(chosen) != (b,):
         rule, received = f"return {b} positions", f"shape {np.shape(chosen)}"
     elif chosen.min() < 0 or chosen.max() >= size:
         rule, received = f"return positions in [0, {size})", chosen.min() if chosen.min() < 0 else chosen.max()

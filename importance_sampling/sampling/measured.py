@@ -17,8 +17,9 @@ class measured(Smoothing):
     no fraction beats that.
 
     Args:
-        fractions (tuple of floats, default (0, 0.1, 0.2, 0.5, 1, 2, 5)): numbers >= 0, without unit, of the mean score of the pool.
-            Uniform sampling, an infinite fraction, is always among the choices.
+        fractions (tuple of floats, default (0.1, 0.2, 0.5, 1, 2, 5)): numbers >= 0, without unit, of the mean score of the pool.
+            Uniform sampling, an infinite fraction, is always among the choices. With 0 a sample whose score is 0 is never drawn: an
+            importance that learns of a sample only when it is drawn, such as "history", then never finds out that it is wrong.
 
     Attributes:
         fraction (float): the one in use; infinite is uniform.
@@ -42,8 +43,8 @@ class measured(Smoothing):
 
     uses_gnorms = True
 
-    def __init__(self, fractions=(0, 0.1, 0.2, 0.5, 1, 2, 5)):
-        fractions = tuple(fractions)
+    def __init__(self, fractions=(0.1, 0.2, 0.5, 1, 2, 5)):
+        fractions = tuple(fractions) if np.ndim(fractions) else ()
         if not fractions:
             raise ValueError(f"`fractions` must be numbers >= 0, at least one. Received: fractions={fractions!r}")
         self._fractions = np.array([*sorted({non_negative("fractions", fraction) for fraction in fractions}), math.inf])

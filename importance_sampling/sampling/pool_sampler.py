@@ -14,6 +14,7 @@ from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
 from importance_sampling.sampling.learning import Learning
 from importance_sampling.sampling.map_seeds import MapSeeds
+from importance_sampling.sampling.seeds import seeds_of
 from importance_sampling.sampling.smoothing import probabilities
 from importance_sampling.types import State
 
@@ -37,12 +38,10 @@ class PoolSampler:
     def __init__(self, settings, seed, replicas=1):
         self.settings = settings
         self.importance = copy.copy(settings.importance)
-        self.smoothing = copy.copy(settings.smoothing)
-        self.drawing = copy.copy(settings.draws)
-        self.reweighting = copy.copy(settings.reweighting)
-        self.batch_size_rule = copy.copy(settings.batch_size_rule)
+        parts = (settings.smoothing, settings.draws, settings.reweighting, settings.batch_size_rule)
+        self.smoothing, self.drawing, self.reweighting, self.batch_size_rule = copy.deepcopy(parts)  # they may learn
         self.k = settings.k
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seeds_of(seed))
         self.map_seeds = MapSeeds(self.rng)
         self.replicas = replicas
         self._fixed = isinstance(self.batch_size_rule, Fixed)
@@ -118,13 +117,14 @@ class PoolSampler:
             if batches > 1:
                 turns = self.rng.permutation(batches)  # else the first would have the lowest positions
                 chosen, weights, expected = dealt(chosen, batches)[turns], dealt(weights, batches)[turns], expected / batches
-        return Drawn(pool, scores, smoothed, expected, chosen.reshape(-1, b), weights.reshape(-1, b), measured)
+        return Drawn(
+            pool, scores, smoothed, expected, chosen.reshape(-1, b), weights.reshape(-1, b), measured, min(batch_size, size)
+        )
 
     def update(self, draw, losses, gnorms=None):
         """Learns from the losses of a draw, measured while the model trained on it.
 
-        Where batches wait that were drawn from the same pool, this is kept until the last of them, or until the state or the
-        variance ratio is asked for.
+        Where batches wait that were drawn from the same pool, this is kept until the last of them.
 
         Args:
             draw (Draw): what `draw` returned.
@@ -143,22 +143,21 @@ class PoolSampler:
             return
         values = {"loss": losses, "gnorm": gnorms, "full_gnorm": draw.scores}[quantity]
         if values is None:
-            raise ValueError("`gnorms` must be given, the importance is of 'gnorm'. Received: gnorms=None")
-        values = np.asarray(values, np.float64)
-        if values.shape != draw.indices.shape:
-            name = "gnorms" if quantity == "gnorm" else "losses"
-            raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
+            rule = "`gnorms` must be given, the importance is of 'gnorm'; HistoryImportance(quantity='loss') goes by losses"
+            raise ValueError(f"{rule}. Received: gnorms=None")
+        values = self._measured_of(draw, "gnorms" if quantity == "gnorm" else "losses", values)
         self._not_negative(values)  # warns; what is learnt is as it was
-        self._learning.take(draw, values, values if gnorms is None else np.asarray(gnorms, np.float64))
+        self._learning.take(draw, values, values if gnorms is None else self._measured_of(draw, "gnorms", gnorms))
         if not self._has_waiting():
             self._learning.learn()
 
     @property
     def variance_ratio(self):
         """The variance ratio of the last 100 steps or so, see `variance_ratio`: below 1 where the importance pays. A float, None
-        before 100 steps in which there was a choice. Where no gradient-norm bounds are measured, losses stand for them."""
-        self._learning.learn()
-        return self.ratio_so_far
+        before 100 steps in which there was a choice. Where no gradient-norm bounds are measured, losses stand for them. Batches
+        count once all that were drawn from their pool, up to eight, are done."""
+        ratios = self._learning.moments.ratios
+        return None if ratios is None else float(ratios[0])
 
     def sizes(self, batch_size):
         """The batch sizes that steps may have, a tuple; None where they may be any."""
@@ -222,18 +221,20 @@ class PoolSampler:
         """Whether batches wait that were drawn from the same pool as the last."""
         return False
 
-    @property
-    def ratio_so_far(self):
-        """The variance ratio as far as it was learnt: without the batches whose pool is still being drawn from."""
-        ratios = self._learning.moments.ratios
-        return None if ratios is None else float(ratios[0])
-
     def _batch_size(self, batch_size, pool_size, smoothed):
         """What the rule says, rounded up so that the replicas can share it. What is drawn uniformly has no variance ratio."""
-        ratio = None if smoothed is None else self.ratio_so_far
+        ratio = None if smoothed is None else self.variance_ratio
         info = StepInfo(self.steps_done, min(batch_size, pool_size), pool_size, smoothed, ratio)
         b = checked(self.batch_size_rule, self.batch_size_rule.batch_size(info), info.pool_size)
         return min(b + -b % self.replicas, info.pool_size - info.pool_size % self.replicas)
+
+    @staticmethod
+    def _measured_of(draw, name, values):
+        """A copy of what was measured of a draw, `(b,)` float64: it is learnt later, and the user may change his."""
+        values = np.array(values, np.float64)
+        if values.shape != draw.indices.shape:
+            raise ValueError(f"`{name}` must have shape ({len(draw)},). Received: {name}.shape={values.shape}")
+        return values
 
     def _not_negative(self, values):
         if not values.min() >= 0 and np.any(values < 0):  # it may be NaN

@@ -25,10 +25,12 @@ def sample_labels(targets, classes, importance):
     Raises:
         ValueError: the labels do not fit the importance.
     """
+    if targets is None and not importance.needs_labels:
+        return None, 0
     if targets is None:
         raise ValueError(
-            "`y` must be given for an importance that tells classes apart, which knows the class before it reads a sample, "
-            f"or importance=LSTMImportance(classes=0). Received: y=None, importance={type(importance).__name__}"
+            "`y` must be given for an importance that tells classes apart, which knows the class before it reads a sample. "
+            f"Received: y=None, importance={type(importance).__name__}"
         )
     found = class_ids_if_any(targets)
     if found is None and not importance.needs_labels:

@@ -1,7 +1,4 @@
-"""The sampler: finds candidates in a data set and chooses among them, without Keras's `fit`.
-
-The engine calls it just as a user's own loop does.
-"""
+"""The sampler: finds candidates in a data set and chooses among them, for the engine as for a user's own loop."""
 
 import copy
 
@@ -89,7 +86,7 @@ class ImportanceSampler(Saved, PoolSampler):
 
     @classmethod
     def of(cls, source, settings, seed, classes=None, replicas=1):
-        """A sampler with `Settings` that are bound to a model."""
+        """By `Settings` that are bound to a model."""
         sampler = cls.__new__(cls)
         sampler._begin(source, settings, seed, classes, replicas)
         return sampler
@@ -188,7 +185,8 @@ class ImportanceSampler(Saved, PoolSampler):
         """Whether batches that wait have the size that the rule wants now."""
         if self._fixed:
             return waiting.batch_size == batch_size
-        return waiting.batch_size == self._batch_size(batch_size, len(waiting.pool), waiting.smoothed)
+        size = self._pool_size if waiting.smoothed is None else len(waiting.pool)
+        return waiting.batch_size == self._batch_size(batch_size, size, waiting.smoothed)
 
     def _next(self, batch_size):
         """Draws from the next pool, or, where the importance has no say, takes the next samples of a walk through the data."""
@@ -199,7 +197,8 @@ class ImportanceSampler(Saved, PoolSampler):
         b = batch_size if self._fixed else self._batch_size(batch_size, self._pool_size, None)
         ahead = self.importance.draws_ahead if self._fixed or self._chooses else 1  # of a pass nothing is left out
         batches = max(1, min(ahead, self._size // b))
-        return in_order(self._pool_of(walk.next(batches * b, self.rng)), batches, self.importance.watches(batches))
+        measured = self.importance.watches(batches)
+        return in_order(self._pool_of(walk.next(batches * b, self.rng)), batches, measured, min(batch_size, self._size))
 
     def _next_pool(self):
         size = self._pool_size

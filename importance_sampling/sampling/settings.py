@@ -8,7 +8,7 @@ import numpy as np
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.model.scorer import SCORES
 from importance_sampling.registry import described
-from importance_sampling.sampling.batch_size import BATCH_SIZE_RULES, BatchSizeRule
+from importance_sampling.sampling.batch_size import BATCH_SIZE_RULES, BatchSizeRule, Fixed
 from importance_sampling.sampling.drawing import DRAWINGS, Drawing
 from importance_sampling.sampling.pools import POOLS, Pools
 from importance_sampling.sampling.reweighting import REWEIGHTINGS, Reweighting, check_k
@@ -118,6 +118,11 @@ class Settings:
     def uses_gnorms(self):
         """Whether steps have to tell the gradient-norm bounds."""
         return self.importance.quantity == "gnorm" or self.batch_size_rule.uses_gnorms or self.smoothing.uses_gnorms
+
+    @property
+    def weighs(self):
+        """Whether steps may have weights: by importance, or, where the loss is a sum, of batches of another size."""
+        return self.importance.quantity is not None or not isinstance(self.batch_size_rule, Fixed)
 
     def check_presample(self, batch_size):
         """Refuses a batch that cannot be chosen from the presample.

@@ -195,13 +195,12 @@ def probabilities(smoothing, scores, warn):
 
 
 def _capped(p, most):
-    """Probabilities, none of which is above `most`; as they are where so many would be that they take more than three quarters
-    together, or where the others have none."""
+    """Probabilities, none of which is above `most`; as they are where the others have none."""
     found, capped = p, np.zeros(len(p), bool)
     while (found > most).any():
         capped = capped | (found > most)
         rest, taken = np.where(capped, 0.0, p), most * np.count_nonzero(capped)
-        if taken > 0.75 or rest.sum() == 0:
+        if rest.sum() == 0:
             return p
         found = np.where(capped, most, rest / rest.sum() * (1 - taken))
     return found

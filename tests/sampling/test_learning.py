@@ -65,12 +65,15 @@ def test_what_waited_is_not_learnt_after_another_state_was_set():
         np.testing.assert_array_equal(draw.indices, other.indices)
 
 
-def test_the_ratio_is_known_after_the_hundredth_step_and_all_is_learnt_at_the_end():
+def test_the_ratio_is_known_once_the_pool_of_the_hundredth_step_is_done_and_all_is_learnt_at_the_end():
     one = sampler(HistoryImportance())
     list(steps(one, 99))
     assert one.variance_ratio is None
-    (draw,) = steps(one, 1)
-    assert one.variance_ratio is not None
+    before = one.get_state()
+    assert one.variance_ratio is None  # to look changes nothing
+    np.testing.assert_equal(one.get_state(), before)
+    list(steps(one, 13))
+    assert one.variance_ratio is not None  # the pool that the hundredth was drawn from is done
     one = sampler(HistoryImportance())
     (draw,) = steps(one, 1)
     one.close()

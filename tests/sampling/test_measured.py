@@ -103,7 +103,7 @@ def test_a_state_goes_on():
     np.testing.assert_array_equal(other.smoothing.ratios, one.smoothing.ratios)
     for draw, twin in zip(run(one, 10), run(other, 10)):
         np.testing.assert_array_equal(draw.indices, twin.indices)
-    with pytest.raises(ValueError, match="`state` must be of 2 distributions. Received: of 8"):
+    with pytest.raises(ValueError, match="`state` must be of 2 distributions. Received: of 7"):
         measured((0.5,)).set_state(one.get_state()["smoothing"])
 
 
