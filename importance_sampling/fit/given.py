@@ -38,8 +38,8 @@ class Given:
             refuse_with_batches(x, y, sample_weight, validation_split)
             self._batches, self._change = x, by_class(class_weight)
             return
-        _check_weights(sample_weight)
         source = source_of(x, y, sample_weight)
+        _check_weights(sample_weight)
         if validation_split:
             source, self.held_out = split(source, validation_split)
         self._source = weighted_by_class(source, class_weight)

@@ -330,7 +330,7 @@ X, Y = np.zeros((N, 2), np.float32), np.arange(N) % 3
         ("oracle", lambda: iter([]), dict(steps_per_epoch=1), "`x` must have at least one batch. Received: one that is empty"),
         ("oracle", lambda: streams(X, Y)["tf.data"]().take(0), {}, "`x` must have at least one batch. Received: one that is empty"),
         ("oracle", lambda: tf.data.Dataset.from_tensor_slices(X).batch(5), {}, "`y` must be given for this loss"),
-        ("approx", lambda: Items(X, Y), {}, "`y` must be given for an importance that tells classes apart"),
+        ("pcg", lambda: Items(X, Y), {}, "`y` must be given for an importance that tells classes apart"),
         ("oracle", lambda: Items(X), {}, r"`x` must give samples as \(x, y\) or \(x, y, sample_weight\), or `y` must be given"),
         ("oracle", lambda: Items(X), dict(y=Y[:7]), r"must have the same length. Received: len\(x\)=120, len\(y\)=7"),
         ("oracle", lambda: Items([], []), {}, "`x` must have at least one sample"),

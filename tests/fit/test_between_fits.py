@@ -110,7 +110,7 @@ def test_states_of_other_data_or_importances_are_refused():
     training.fit(X[:60], Y[:60], verbose=0)
     other = ImportanceTraining(classifier(), small_lstm(), presample=32, seed=0)
     other.set_state(state)
-    with pytest.raises(ValueError, match="`state` must be of a LSTMImportance. Received: of a PerClassGaussian"):
+    with pytest.raises(ValueError, match="`state` must be of a LSTMImportance of loss. Received: of a PerClassGaussian of loss"):
         other.fit(X, Y, verbose=0)
 
 

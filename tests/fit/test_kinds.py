@@ -124,7 +124,7 @@ def why_not(inputs, importance, y):
     """The sentence that a combination is refused with, None where it trains."""
     if importance == "approx" and inputs in STREAMS:
         return "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches without indices"
-    if importance in ("approx", "pcg") and inputs in WITHOUT_TARGETS:
+    if importance == "pcg" and inputs in WITHOUT_TARGETS:
         return "`y` must be given for an importance that tells classes apart"
     if importance == "pcg" and y is not LABELS:
         return "`y` must be class ids|must do without classes"

@@ -155,8 +155,8 @@ def test_callbacks_of_keras(data, tmp_path, name):
 
 
 class Interrupted(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 1:
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
             raise KeyboardInterrupt
 
 
