@@ -20,7 +20,7 @@ _MARGIN = 0.05  # of it, that another choice must save besides
 _PAUSE = 7  # pools at most, out of which one more is looked at while nothing pays
 _LEAST = 0.25  # no batch of equal variance becomes smaller than that, of the given one
 _TRIAL = 1000  # steps in which the dear choice must show that it is worth it
-_COUNTED = ("seen", "wanted", "steps", "looked_at", "pause", "paused")
+_COUNTED = ("steps", "looked_at", "pause", "paused")
 _CHARGES = {"pcg": 0.01, "history": 0.02, "approx": 0.1}  # of a step, as they are on a step of some ten milliseconds
 
 
@@ -33,8 +33,8 @@ class Auto(Importance):
     step. The least sum is chosen if it is below three quarters of that of uniform sampling, 1: less is not worth it, since the time
     of a step falls less than its batch does, and what stays hard may be a wrong label. It goes back where the sum rises above 1.
 
-    While nothing pays it looks at ever fewer batches, down to an eighth; the others are steps of plain uniform sampling, in which
-    nothing is measured. When something seems to pay it looks at all, for one pass, and then decides.
+    While nothing saves even a twentieth it looks at ever fewer batches, down to an eighth; the others are steps of plain uniform
+    sampling, in which nothing is measured.
 
     The LSTM is tried where `choices` have it, for a thousand steps once another has shown a gain, and dropped if no better.
 
@@ -99,7 +99,6 @@ class Auto(Importance):
         """Starts with nothing known of a data set."""
         self._size, self._classes, self._seed = size, classes, seed
         self.chosen, self.decisions = "uniform", []
-        self._seen = self._wanted = 0  # samples that count for a decision, and how many it takes
         self._steps = self._looked_at = 0  # all, and those that were measured
         self._pause = self._paused = 0  # pools to leave out, and how many of them were
         self._batches = 1
@@ -147,8 +146,7 @@ class Auto(Importance):
         self._time(self._batches)
         before, self._looked_at = self._looked_at, self._looked_at + self._batches
         self._steps += self._batches
-        self._seen += len(indices)
-        if self._looked_at // _EVERY > before // _EVERY and self._seen >= self._wanted:
+        if self._looked_at // _EVERY > before // _EVERY:
             self._decide()
 
     def _choice(self, name):
@@ -173,13 +171,12 @@ class Auto(Importance):
             self._change("uniform", costs)
             now = 1.0
         if best != self.chosen and costs[best] < now - (_MARGIN if self.chooses else _WORTH):
-            if self._pause:  # looks at all for a pass, then decides
-                self._pause = self._paused = self._seen = 0
-                self._wanted = self._size or 0
+            if self._pause:  # looks at all of the next hundred, then decides
+                self._pause = self._paused = 0
             else:
                 self._change(best, costs)
         elif not self.chooses:
-            self._pause = min(2 * self._pause + 1, _PAUSE)
+            self._pause = 0 if costs[best] < 1 - _MARGIN else min(2 * self._pause + 1, _PAUSE)
         self._try(costs)
 
     def _try(self, costs):
