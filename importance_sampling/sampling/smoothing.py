@@ -202,7 +202,7 @@ def _capped(p, most):
         rest, taken = np.where(capped, 0.0, p), most * np.count_nonzero(capped)
         if rest.sum() == 0:
             return p
-        found = np.where(capped, most, rest / rest.sum() * (1 - taken))
+        found = np.where(capped, most, rest * max((1 - taken) / rest.sum(), 1.0))  # no less, by round-off, than they had
     return found
 
 

@@ -161,6 +161,14 @@ def test_however_many_are_enormous_none_takes_more_than_an_eighth(several):
     assert found.max() <= 1 / 8 + 1e-12 and found.sum() == pytest.approx(1) and np.all(np.diff(found) <= 1e-15)
 
 
+def test_what_the_largest_leave_by_round_off_is_not_taken_from_the_others():
+    """Three of twelve that have all but a rest of 1e-16, and a third of which is the most that one may have."""
+    scores = np.r_[np.zeros(9), 8.873271096636891e16, 1.0784325813206821e17, 1.2768320407223854e17]
+    found = probabilities(additive(1.0), scores, print)
+    assert np.all(found >= (scores + 1) / (scores + 1).sum() * (1 - 1e-9) * (scores == 0)) and found[0] > 0
+    assert found.max() <= 1 / 3 + 1e-12
+
+
 def test_decisions_are_told_in_the_fit_that_made_them(capsys):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
