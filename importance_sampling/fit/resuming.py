@@ -60,11 +60,11 @@ class Resuming:
         if state["learnt"]:
             self._set_state(state["learnt"])
         self._check_place(state)
-        found = self._updates()
-        if found > state["iterations"] + state["between"]:  # more than the one that a kill cost
+        updates = self._updates()
+        if updates > state["iterations"] + state["between"]:  # more than the one that a kill cost
             self._warn(
                 "The backup of what was learnt about the samples is older than that of the model, which goes on with it. Received: "
-                f"update {state['iterations']} of {found}"
+                f"update {state['iterations']} of {updates}"
             )
             return
         assign(variables, state["model"])
