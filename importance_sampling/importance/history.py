@@ -87,6 +87,11 @@ class LossHistory:
         self._losses[indices[kept], slot[kept]] = losses[kept]
         self._seen[unique] += count.astype(np.int32)
 
+    def has(self, indices):
+        """`(n,)` bools, whether any loss was stored of those samples."""
+        indices = self._checked(indices)  # may make room
+        return self._seen[indices] > 0
+
     def window(self, indices):
         """The stored losses of some samples.
 
