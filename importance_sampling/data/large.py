@@ -70,7 +70,7 @@ def checked_directory(directory, size=0):
     """
     if directory is None:
         return None
-    if not os.path.isdir(directory):
+    if not (isinstance(directory, (str, bytes, os.PathLike)) and os.path.isdir(directory)):
         raise ValueError(f"`directory` must be None or a directory that exists. Received: directory={directory!r}")
     if size is None:
         raise ValueError(

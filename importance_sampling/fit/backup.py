@@ -56,6 +56,8 @@ class Backup(keras.callbacks.Callback):
             raise ValueError(f"`save_freq` must be 'epoch' or a whole number >= 1. Received: save_freq={save_freq!r}")
         if on_error not in ("warn", "raise"):
             raise ValueError(f"`on_error` must be 'warn' or 'raise'. Received: on_error={on_error!r}")
+        if not isinstance(directory, (str, bytes, os.PathLike)):
+            raise ValueError(f"`directory` must be a path. Received: directory={directory!r}")
         self.directory = os.fspath(directory)
         self.save_freq = save_freq
         self.delete_checkpoint = delete_checkpoint

@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 
+from importance_sampling.arguments import whole_number
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.arrays import of_fit
 from importance_sampling.data.inputs import check_targets
@@ -19,7 +20,6 @@ from importance_sampling.fit.sampler_of import check_indexed, classes_of_batch
 from importance_sampling.importance.base import check_kind
 from importance_sampling.model.replicas import check_divisible, local_batch
 from importance_sampling.model.steps import TrainStep
-from importance_sampling.sampling.batch_size import check_batch_size
 from importance_sampling.sampling.pool_sampler import PoolSampler
 from importance_sampling.sampling.settings import Settings
 from importance_sampling.sampling.stream_sampler import labels_of, shared
@@ -80,8 +80,7 @@ class ImportanceSampling(Saved, Engine):
         batch_size_rule=None,
         logs=False,
     ):
-        check_batch_size(batch_size)
-        super().__init__(Hooks(map, on_step), batch_size, bool(logs))
+        super().__init__(Hooks(map, on_step), whole_number("batch_size", batch_size, least=1), bool(logs))
         self._settings = Settings.of(
             importance, k=k, smoothing=smoothing, draws=draws, reweighting=reweighting, batch_size_rule=batch_size_rule
         )

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from importance_sampling.arguments import whole_number
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.dataset import HeldOut
 from importance_sampling.data.inputs import checked_class_weight
@@ -14,7 +15,6 @@ from importance_sampling.fit.hooks import Hooks
 from importance_sampling.model.probe import check_fit
 from importance_sampling.model.replicas import check_divisible, out_of_scope, replicas_of
 from importance_sampling.model.steps import TrainStep
-from importance_sampling.sampling.batch_size import check_batch_size
 from importance_sampling.sampling.seeds import seeds_of
 from importance_sampling.sampling.settings import Settings
 
@@ -163,9 +163,8 @@ class ImportanceTraining(Saved):
         """
         check_fit(self.model)
         delete_broken(callbacks)
-        check_batch_size(1 if batch_size is None else batch_size)
-        if steps_per_epoch is not None and steps_per_epoch < 1:
-            raise ValueError(f"`steps_per_epoch` must be >= 1. Received: steps_per_epoch={steps_per_epoch}")
+        batch_size = whole_number("batch_size", batch_size, least=1, or_none=True)
+        steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch, least=1, or_none=True)
         known = self.sampler, self._data, self._restored, self._fits
         validation_split = 0.0 if validation_data is not None else validation_split
         given = Given(x, y, sample_weight, checked_class_weight(class_weight), shuffle, validation_split)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from importance_sampling.arguments import number
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.by_class import grown
 from importance_sampling.types import State
@@ -39,8 +40,7 @@ class PerClassGaussian(Importance):
     draws_ahead = 8
 
     def __init__(self, decay=0.95, quantity="loss"):
-        if not 0 <= decay <= 1:
-            raise ValueError(f"`decay` must be in [0, 1]. Received: decay={decay}")
+        number("decay", decay, "in [0, 1]", lambda decay: 0 <= decay <= 1)
         if quantity not in ("loss", "gnorm"):
             raise ValueError(f"`quantity` must be 'loss' or 'gnorm'. Received: quantity={quantity!r}")
         self.decay = decay

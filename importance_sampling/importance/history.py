@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from importance_sampling.arguments import whole_number
 from importance_sampling.data.large import checked_directory, filled, kept
 from importance_sampling.types import State
 
@@ -36,12 +37,9 @@ class LossHistory:
     """
 
     def __init__(self, size, length=10, directory=None):
-        if size is not None and size < 1:
-            raise ValueError(f"`size` must be >= 1. Received: size={size}")
-        if length < 1:
-            raise ValueError(f"`length` must be >= 1. Received: length={length}")
+        whole_number("size", size, least=1, or_none=True)
         self._grows = size is None
-        self.length = int(length)
+        self.length = whole_number("length", length, least=1)
         directory = checked_directory(directory, size)
         self._losses = filled((size or 0, self.length), 0, np.float32, directory)  # (N, H), slot = time modulo H
         self._seen = filled((size or 0,), 0, np.int32, directory)  # (N,), losses ever stored

@@ -6,6 +6,7 @@ Here is what belongs to one data set: the history, the weights and the state of 
 
 import numpy as np
 
+from importance_sampling.arguments import whole_number
 from importance_sampling.data.labels import classes_of_outputs
 from importance_sampling.data.large import checked_directory
 from importance_sampling.importance.base import IMPORTANCES, Importance
@@ -85,18 +86,17 @@ class LSTMImportance(Importance):
         learn_every=None,
         directory=None,
     ):
-        if learn_every is None:
-            learn_every = _LEARN_EVERY if cached else 1
-        check(classes, learning_rate, quantity, history=history, units=units, embedding=embedding, learn_every=learn_every)
-        self.history = history
-        self.units = units
-        self.embedding = embedding
-        self.classes = classes
+        check(learning_rate, quantity)
+        self.history = whole_number("history", history, least=1)
+        self.units = whole_number("units", units, least=1)
+        self.embedding = whole_number("embedding", embedding, least=1)
+        self.classes = whole_number("classes", classes, least=0, or_none=True)
         self.learning_rate = learning_rate
         self.quantity = quantity
         self.jit_compile = bool(jit_compile)
         self.cached = bool(cached)
-        self.learn_every = learn_every
+        usual = _LEARN_EVERY if cached else 1
+        self.learn_every = usual if learn_every is None else whole_number("learn_every", learn_every, least=1)
         self.directory = checked_directory(directory)
         if self.cached:  # then scores are read, nearly always
             self.pool_batches, self.draws_ahead = 64, 8

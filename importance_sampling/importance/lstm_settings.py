@@ -1,17 +1,15 @@
 """What `LSTMImportance` may be given, its classes, and the unit in which its network sees losses."""
 
+import math
+
 import numpy as np
 
+from importance_sampling.arguments import number
 
-def check(classes, learning_rate, quantity, **sizes):
+
+def check(learning_rate, quantity):
     """Refuses arguments that break a rule, see `LSTMImportance`."""
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}")
-    if classes is not None and classes < 0:
-        raise ValueError(f"`classes` must be >= 0 or None. Received: classes={classes}")
-    if not learning_rate > 0:
-        raise ValueError(f"`learning_rate` must be > 0. Received: learning_rate={learning_rate}")
+    number("learning_rate", learning_rate, "> 0", lambda rate: 0 < rate < math.inf)
     if quantity not in ("loss", "gnorm"):
         raise ValueError(f"`quantity` must be 'loss' or 'gnorm'. Received: quantity={quantity!r}")
 

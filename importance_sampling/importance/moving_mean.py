@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from importance_sampling.arguments import number
 from importance_sampling.data.large import checked_directory, filled, kept
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.by_class import grown
@@ -53,10 +54,8 @@ class HistoryImportance(Importance):
     def __init__(self, quantity="gnorm", factor=0.5, pressure=None, directory=None):
         if quantity not in ("gnorm", "loss"):
             raise ValueError(f"`quantity` must be 'gnorm' or 'loss'. Received: quantity={quantity!r}")
-        if not 0 <= factor < 1:
-            raise ValueError(f"`factor` must be in [0, 1). Received: factor={factor}")
-        if pressure is not None and not 1 < pressure < np.inf:
-            raise ValueError(f"`pressure` must be None or a number > 1. Received: pressure={pressure}")
+        number("factor", factor, "in [0, 1)", lambda factor: 0 <= factor < 1)
+        number("pressure", pressure, "> 1", lambda pressure: 1 < pressure < np.inf, or_none=True)
         self.quantity = quantity
         self.factor = factor
         self.pressure = pressure

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from importance_sampling.arguments import number, whole_number
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.threshold import Gain
 from importance_sampling.model.probe import fixed_batch_size
@@ -52,10 +53,8 @@ class Oracle(Importance):
     def __init__(self, model=None, quantity="loss", batch_size=128, tau=None):
         if quantity not in SCORES:
             raise ValueError(f"`quantity` must be one of {', '.join(SCORES)}. Received: quantity={quantity!r}")
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
-        if tau is not None and not 1 <= tau < math.inf:
-            raise ValueError(f"`tau` must be None or a number >= 1. Received: tau={tau}")
+        whole_number("batch_size", batch_size, least=1)
+        number("tau", tau, ">= 1", lambda tau: 1 <= tau < math.inf, or_none=True)
         self.quantity = quantity
         self.tau = tau
         self._model = model

@@ -7,6 +7,7 @@ from statistics import median
 
 import numpy as np
 
+from importance_sampling.arguments import number
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.gaussian import PerClassGaussian
 from importance_sampling.importance.lstm import LSTMImportance
@@ -79,16 +80,14 @@ class Auto(Importance):
     defaults = {"k": 1.0, "smoothing": 0.0, "batch_size_rule": "equal-variance"}
 
     def __init__(self, choices=("pcg", "history"), charges=None):
-        unknown = [name for name in choices if name not in _CHARGES]
-        if unknown or not len(choices):
+        if not (np.iterable(choices) and len(choices) and all(name in _CHARGES for name in choices)):
             raise ValueError(f"`choices` must be out of {', '.join(_CHARGES)}, at least one. Received: choices={choices!r}")
         given = {} if charges is None or charges == "measured" else charges
         if not isinstance(given, dict) or set(given) - set(choices):
             rule = f"`charges` must be None, 'measured', or a dictionary with keys out of {', '.join(choices)}"
             raise ValueError(f"{rule}. Received: charges={charges!r}")
         for name, charge in given.items():
-            if not 0 <= charge < math.inf:
-                raise ValueError(f"`charges` must be numbers >= 0. Received: {charge} for {name!r}")
+            number(f"charges[{name!r}]", charge, ">= 0", lambda charge: 0 <= charge < math.inf)
         self.choices = tuple(choices)
         self.charges = charges
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from importance_sampling.arguments import numbers_of, whole_number
 from importance_sampling.registry import OfFunction, Part, Registry, described
 
 _PATIENCE = 200  # steps with a ratio above 1, of which a few samples with a large gradient are reason enough, before it is said
@@ -93,11 +94,8 @@ class Warmup(BatchSizeRule):
     """
 
     def __init__(self, steps, doublings=3):
-        if not (isinstance(steps, (int, np.integer)) and steps >= 0):
-            raise ValueError(f"`steps` must be a whole number >= 0. Received: steps={steps!r}")
-        if not (isinstance(doublings, (int, np.integer)) and doublings >= 1):
-            raise ValueError(f"`doublings` must be a whole number >= 1. Received: doublings={doublings!r}")
-        self.steps, self.doublings = steps, doublings
+        self.steps = whole_number("steps", steps, least=0)
+        self.doublings = whole_number("doublings", doublings, least=1)
 
     def sizes(self, batch_size):
         return tuple(sorted({self._size(batch_size, left) for left in range(self.doublings + 1)}))
@@ -138,9 +136,7 @@ class EqualVariance(BatchSizeRule):
     uses_gnorms = True
 
     def __init__(self, fractions=tuple(i / 16 for i in range(4, 16))):
-        if not (len(fractions) and all(0 < fraction < 1 for fraction in fractions)):
-            raise ValueError(f"`fractions` must be numbers in (0, 1), at least one. Received: fractions={fractions!r}")
-        self.fractions = tuple(sorted(fractions))
+        self.fractions = tuple(sorted(numbers_of("fractions", fractions, "in (0, 1)", lambda fraction: 0 < fraction < 1)))
         self._above = 0  # steps in a row with a ratio above 1
 
     def sizes(self, batch_size):
@@ -168,16 +164,6 @@ class FunctionRule(OfFunction, BatchSizeRule):
 
     def batch_size(self, info):
         return self._function(info)
-
-
-def check_batch_size(batch_size):
-    """Refuses what is no batch size.
-
-    Raises:
-        ValueError: it is no whole number, or below 1.
-    """
-    if not (isinstance(batch_size, (int, np.integer)) and batch_size >= 1):
-        raise ValueError(f"`batch_size` must be a whole number >= 1. Received: batch_size={batch_size}")
 
 
 def checked(rule, found, pool_size):

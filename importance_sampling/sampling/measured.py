@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from importance_sampling.arguments import numbers_of
 from importance_sampling.sampling.measures import RunningMoments, smoothed_relative
-from importance_sampling.sampling.smoothing import SMOOTHINGS, Smoothing, non_negative
+from importance_sampling.sampling.smoothing import SMOOTHINGS, Smoothing
 from importance_sampling.types import State
 
 
@@ -44,10 +45,8 @@ class measured(Smoothing):
     uses_gnorms = True
 
     def __init__(self, fractions=(0.1, 0.2, 0.5, 1, 2, 5)):
-        fractions = tuple(fractions) if np.ndim(fractions) else ()
-        if not fractions:
-            raise ValueError(f"`fractions` must be numbers >= 0, at least one. Received: fractions={fractions!r}")
-        self._fractions = np.array([*sorted({non_negative("fractions", fraction) for fraction in fractions}), math.inf])
+        fractions = numbers_of("fractions", fractions, ">= 0", lambda fraction: 0 <= fraction < math.inf)
+        self._fractions = np.array([*sorted(set(fractions)), math.inf])
         self._moments = RunningMoments(len(self._fractions))
 
     @property

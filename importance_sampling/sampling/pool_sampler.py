@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from importance_sampling.arguments import whole_number
 from importance_sampling.importance.base import check_kind, kind_of
 from importance_sampling.sampling.batch_size import Fixed, StepInfo, checked
 from importance_sampling.sampling.drawn import Drawn, check_drawn, check_weights, dealt
@@ -87,8 +88,7 @@ class PoolSampler:
 
     def _drawn(self, pool, batch_size, batches):
         """Draws as many batches of one pool as are wanted, fewer where that would be much of it: `Drawn`."""
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}")
+        whole_number("batch_size", batch_size, least=1)
         size = len(pool.indices)
         b = min(batch_size, size)
         self._learning.learn()

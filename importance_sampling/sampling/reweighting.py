@@ -4,10 +4,12 @@ The paper draws from the whole data set with probabilities p_i; here the draw is
 p_i is n_i / b, the share of the batch that candidate i is expected to have. Nothing else is assumed of how it was drawn.
 """
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
 
+from importance_sampling.arguments import number
 from importance_sampling.registry import OfFunction, Part, Registry
 
 
@@ -100,8 +102,7 @@ def check_k(k):
     Raises:
         ValueError: `k` is NaN, infinite or above 1.
     """
-    if not (isinstance(k, (int, float, np.number)) and np.isfinite(k) and k <= 1):
-        raise ValueError(f"`k` must be a finite number <= 1 (1 is unbiased). Received: k={k!r}")
+    number("k", k, "<= 1, and finite (1 is unbiased)", lambda k: -math.inf < k <= 1)
 
 
 REWEIGHTINGS = Registry("reweighting", Reweighting, FunctionReweighting, "of (expected, chosen, k) that returns (b,) weights")

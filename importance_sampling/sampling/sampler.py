@@ -4,11 +4,12 @@ import copy
 
 import numpy as np
 
+from importance_sampling.arguments import whole_number
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.reading import CachedReader
+from importance_sampling.data.sources import checked_source
 from importance_sampling.data.state_file import Saved
 from importance_sampling.registry import described
-from importance_sampling.sampling.batch_size import check_batch_size
 from importance_sampling.sampling.drawn import Drawn, in_order
 from importance_sampling.sampling.pool_sampler import PoolSampler
 from importance_sampling.sampling.pools import POOLS, OrderedPools
@@ -82,7 +83,8 @@ class ImportanceSampler(Saved, PoolSampler):
         batch_size_rule=None,
     ):
         settings = Settings.of(importance, k, smoothing, presample, draws, pools, reweighting, batch_size_rule)
-        self._begin(source, settings.bound(None), seed, classes)
+        classes = whole_number("classes", classes, least=0, or_none=True)
+        self._begin(checked_source(source), settings.bound(None), seed, classes)
 
     @classmethod
     def of(cls, source, settings, seed, classes=None, replicas=1):
@@ -124,7 +126,7 @@ class ImportanceSampler(Saved, PoolSampler):
         Raises:
             ValueError: it is no whole number, below 1, above the number of samples, or above the presample.
         """
-        check_batch_size(batch_size)
+        whole_number("batch_size", batch_size, least=1)
         if batch_size > len(self.source):
             raise ValueError(
                 f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"
@@ -136,8 +138,7 @@ class ImportanceSampler(Saved, PoolSampler):
 
     def batch_size_of(self, given):
         """The batch size that is meant, as in `model.fit`: 32 where none is given, and all samples where there are fewer."""
-        check_batch_size(32 if given is None else given)
-        return min(given or 32, len(self.source))
+        return min(whole_number("batch_size", given, least=1, or_none=True) or 32, len(self.source))
 
     def pool_size(self, batch_size):
         """B; with nothing to choose, that of the batch."""

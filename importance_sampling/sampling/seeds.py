@@ -15,6 +15,6 @@ def seeds_of(seed):
     """
     if isinstance(seed, np.random.SeedSequence):
         return seed
-    if not (seed is None or isinstance(seed, (int, np.integer)) and seed >= 0):
+    if not (seed is None or isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0):
         raise ValueError(f"`seed` must be None, a whole number >= 0 or a numpy.random.SeedSequence. Received: seed={seed!r}")
     return np.random.SeedSequence(seed)

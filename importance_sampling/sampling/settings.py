@@ -3,8 +3,7 @@
 import copy
 import dataclasses
 
-import numpy as np
-
+from importance_sampling.arguments import whole_number
 from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.model.scorer import SCORES
 from importance_sampling.registry import described
@@ -62,13 +61,11 @@ class Settings:
             for name, given in (("k", k), ("smoothing", smoothing), ("batch_size_rule", batch_size_rule))
         )
         check_k(k)
-        if presample is not None and not (isinstance(presample, (int, np.integer)) and presample >= 1):
-            raise ValueError(f"`presample` must be None or a whole number >= 1. Received: presample={presample}")
         return cls(
             importance,
             k,
             SMOOTHINGS.make(smoothing),
-            presample,
+            whole_number("presample", presample, least=1, or_none=True),
             DRAWINGS.make(draws),
             None if pools is None else POOLS.make(pools),
             REWEIGHTINGS.make(reweighting),

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from importance_sampling.arguments import number
 from importance_sampling.registry import OfFunction, Part, Registry, described
 from importance_sampling.types import State
 
@@ -130,9 +131,7 @@ class adaptive(Smoothing):
 
     def __init__(self, fraction=0.5, momentum=0.9):
         self.fraction = non_negative("fraction", fraction)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}")
-        self.momentum = float(momentum)
+        self.momentum = number("momentum", momentum, "in [0, 1)", lambda momentum: 0 <= momentum < 1)
         self._sum = 0.0
         self._weight = 0.0
 
@@ -212,9 +211,7 @@ def non_negative(name, value):
     Raises:
         ValueError: it is negative, not finite or no number.
     """
-    if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
-        raise ValueError(f"`{name}` must be >= 0. Received: {name}={value}")
-    return float(value)
+    return number(name, value, ">= 0", lambda value: 0 <= value < math.inf)
 
 
 SMOOTHINGS = Registry("smoothing", Smoothing, FunctionSmoothing, "of (B,) scores that returns (B,) numbers >= 0", additive)

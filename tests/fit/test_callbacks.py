@@ -195,8 +195,8 @@ X, Y = np.zeros((60, 2), np.float32), np.arange(60) % 3
     [
         (dict(batch_size=0), "`batch_size` must be a whole number >= 1. Received: batch_size=0"),
         (dict(batch_size=8, importance="aprox"), "`importance` must be one of"),
-        (dict(batch_size=8, k=2), "`k` must be a finite number <= 1"),
-        (dict(batch_size=8, smoothing=-1), "`smoothing` must be >= 0"),
+        (dict(batch_size=8, k=2), "`k` must be a number <= 1"),
+        (dict(batch_size=8, smoothing=-1), "`smoothing` must be a number >= 0"),
     ],
 )
 def test_bad_settings_are_refused_at_once(arguments, text):

@@ -322,9 +322,9 @@ X, Y = np.zeros((20, 2), np.float32), np.arange(20) % 3
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (dict(k=1.5), "`k` must be a finite number <= 1 .* Received: k=1.5"),
-        (dict(k=float("nan")), "`k` must be a finite number <= 1 .* Received: k=nan"),
-        (dict(smoothing=-1), "`smoothing` must be >= 0. Received: smoothing=-1"),
+        (dict(k=1.5), "`k` must be a number <= 1, and finite .* Received: k=1.5"),
+        (dict(k=float("nan")), "`k` must be a number <= 1, and finite .* Received: k=nan"),
+        (dict(smoothing=-1), "`smoothing` must be a number >= 0. Received: smoothing=-1"),
         (dict(importance="aprox"), "`importance` must be one of pcg, approx, history, oracle, gnorm, full_gnorm, uniform"),
         (dict(presample=-3), "`presample` must be None or a whole number >= 1. Received: presample=-3"),
     ],
@@ -348,8 +348,16 @@ def test_something_that_is_no_model_is_refused():
         ("pcg", dict(x=X), "`y` must be class ids .* Received: no targets"),
         ("oracle", dict(x=X), "`y` must be given for this loss, or come with `x`. Received: y=None"),
         ("oracle", dict(y=Y), "`x` must be given. Received: x=None"),
-        ("pcg", dict(x=X, y=Y, steps_per_epoch=0), "`steps_per_epoch` must be >= 1. Received: steps_per_epoch=0"),
-        ("pcg", dict(x=X, y=Y, steps_per_epoch=-1), "`steps_per_epoch` must be >= 1. Received: steps_per_epoch=-1"),
+        (
+            "pcg",
+            dict(x=X, y=Y, steps_per_epoch=0),
+            "`steps_per_epoch` must be .* whole number >= 1. Received: steps_per_epoch=0",
+        ),
+        (
+            "pcg",
+            dict(x=X, y=Y, steps_per_epoch=-1),
+            "`steps_per_epoch` must be .* whole number >= 1. Received: steps_per_epoch=-1",
+        ),
         ("pcg", dict(x=X, y=Y, batch_size=0), "`batch_size` must be a whole number >= 1. Received: batch_size=0"),
         ("pcg", dict(x=X, y=Y, batch_size=15), "`presample` must be >= batch_size, 15: .* Received: presample=12"),
         ("pcg", dict(x=X, y=Y, validation_split=1.0), "`validation_split` must leave .* Received: validation_split=1.0"),

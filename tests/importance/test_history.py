@@ -91,8 +91,8 @@ def test_appending_costs_the_batch_and_not_the_data_set():
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: LossHistory(0), ValueError, "`size` must be >= 1. Received: size=0"),
-        (lambda: LossHistory(3, 0), ValueError, "`length` must be >= 1. Received: length=0"),
+        (lambda: LossHistory(0), ValueError, "`size` must be None or a whole number >= 1. Received: size=0"),
+        (lambda: LossHistory(3, 0), ValueError, "`length` must be a whole number >= 1. Received: length=0"),
         (lambda: LossHistory(3).append([3], [1.0]), IndexError, r"`indices` must be in \[0, 3\). Received: 3"),
         (lambda: LossHistory(3).window([-1]), IndexError, r"`indices` must be in \[0, 3\). Received: -1"),
         (lambda: LossHistory(3).append([1, 2], [1.0]), ValueError, "`losses` must have one value for each index"),

@@ -78,8 +78,8 @@ def test_by_order_the_first_is_so_many_times_the_last(values, pressure):
     ("arguments", "text"),
     [
         ({"quantity": "full_gnorm"}, "`quantity` must be 'gnorm' or 'loss'. Received: quantity='full_gnorm'"),
-        ({"factor": 1}, r"`factor` must be in \[0, 1\). Received: factor=1"),
-        ({"factor": float("nan")}, r"`factor` must be in \[0, 1\). Received: factor=nan"),
+        ({"factor": 1}, r"`factor` must be a number in \[0, 1\). Received: factor=1"),
+        ({"factor": float("nan")}, r"`factor` must be a number in \[0, 1\). Received: factor=nan"),
         ({"pressure": 1}, "`pressure` must be None or a number > 1. Received: pressure=1"),
     ],
 )

@@ -325,9 +325,9 @@ def test_a_users_own_loop(blobs):
         ),
         (dict(importance="oracle"), r"`importance` must be Oracle\(model\) here, where no model is trained"),
         (dict(importance=3), "`importance` must be one of .* Received: importance=3"),
-        (dict(k=1.5), "`k` must be a finite number <= 1 .* Received: k=1.5"),
-        (dict(k=float("nan")), "`k` must be a finite number <= 1 .* Received: k=nan"),
-        (dict(smoothing=-1), "`smoothing` must be >= 0. Received: smoothing=-1"),
+        (dict(k=1.5), "`k` must be a number <= 1, and finite .* Received: k=1.5"),
+        (dict(k=float("nan")), "`k` must be a number <= 1, and finite .* Received: k=nan"),
+        (dict(smoothing=-1), "`smoothing` must be a number >= 0. Received: smoothing=-1"),
         (dict(presample=0), "`presample` must be None or a whole number >= 1. Received: presample=0"),
         (dict(presample=10.5), "`presample` must be None or a whole number >= 1. Received: presample=10.5"),
         (

@@ -60,13 +60,13 @@ def test_what_a_user_may_write():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: SMOOTHINGS.make(-1), r"`smoothing` must be >= 0. Received: smoothing=-1"),
-        (lambda: SMOOTHINGS.make(float("nan")), r"`smoothing` must be >= 0. Received: smoothing=nan"),
-        (lambda: additive(float("inf")), r"`smoothing` must be >= 0. Received: smoothing=inf"),
-        (lambda: adaptive(-0.5), r"`fraction` must be >= 0. Received: fraction=-0.5"),
-        (lambda: adaptive(0.5, momentum=1.0), r"`momentum` must be in \[0, 1\). Received: momentum=1.0"),
-        (lambda: adaptive("0.5"), r"`fraction` must be >= 0. Received: fraction=0.5"),
-        (lambda: power(-1), r"`a` must be >= 0. Received: a=-1"),
+        (lambda: SMOOTHINGS.make(-1), r"`smoothing` must be a number >= 0. Received: smoothing=-1"),
+        (lambda: SMOOTHINGS.make(float("nan")), r"`smoothing` must be a number >= 0. Received: smoothing=nan"),
+        (lambda: additive(float("inf")), r"`smoothing` must be a number >= 0. Received: smoothing=inf"),
+        (lambda: adaptive(-0.5), r"`fraction` must be a number >= 0. Received: fraction=-0.5"),
+        (lambda: adaptive(0.5, momentum=1.0), r"`momentum` must be a number in \[0, 1\). Received: momentum=1.0"),
+        (lambda: adaptive("0.5"), r"`fraction` must be a number >= 0. Received: fraction='0.5'"),
+        (lambda: power(-1), r"`a` must be a number >= 0. Received: a=-1"),
         (lambda: SMOOTHINGS.make("adaptve"), r"`smoothing` must be one of adaptive, .*a number.* Received: smoothing='adaptve'"),
     ],
 )

@@ -1,0 +1,82 @@
+"""The numbers that users give, and the sentence that refuses another: argument, rule and value."""
+
+import math
+import numbers
+
+
+def whole_number(name, value, least, or_none=False):
+    """The value as an int; None, where that is allowed.
+
+    Raises:
+        ValueError: it is no whole number, or below the least.
+
+    Example:
+        >>> whole_number("history", 10, least=1)
+        10
+        >>> whole_number("history", 2.5, least=1)
+        Traceback (most recent call last):
+        ValueError: `history` must be a whole number >= 1. Received: history=2.5
+    """
+    if value is None and or_none:
+        return None
+    if not (_is(numbers.Integral, value) and value >= least):
+        raise ValueError(_sentence(name, f"a whole number >= {least}", or_none, value))
+    return int(value)
+
+
+def number(name, value, rule, holds, or_none=False):
+    """The value as a float; None, where that is allowed.
+
+    Args:
+        rule: in words, after "a number".
+        holds: the same as a function of a number that is not NaN.
+
+    Raises:
+        ValueError: it is no number, NaN, or the rule does not hold.
+
+    Example:
+        >>> number("decay", 1, "in [0, 1]", lambda decay: 0 <= decay <= 1)
+        1.0
+        >>> number("decay", "much", "in [0, 1]", lambda decay: 0 <= decay <= 1)
+        Traceback (most recent call last):
+        ValueError: `decay` must be a number in [0, 1]. Received: decay='much'
+    """
+    if value is None and or_none:
+        return None
+    if not (_is(numbers.Real, value) and not math.isnan(value) and holds(value)):
+        raise ValueError(_sentence(name, f"a number {rule}", or_none, value))
+    return float(value)
+
+
+def numbers_of(name, values, rule, holds):
+    """A sequence of such numbers as a tuple of floats.
+
+    Raises:
+        ValueError: it is no sequence, or empty, or one is no number, NaN, or breaks the rule.
+
+    Example:
+        >>> numbers_of("fractions", (0.25, 0.5), "in (0, 1)", lambda fraction: 0 < fraction < 1)
+        (0.25, 0.5)
+    """
+    try:
+        return tuple(number(name, value, rule, holds) for value in _not_empty(values))
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be numbers {rule}, at least one. Received: {name}={values!r}") from None
+
+
+def _not_empty(values):
+    """As a list."""
+    values = list(values)
+    if not values:
+        raise ValueError
+    return values
+
+
+def _is(kind, value):
+    """Whether a value is of a kind of numbers, which `True` is not meant to be."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _sentence(name, rule, or_none, value):
+    shown = repr(value) if isinstance(value, str) else value
+    return f"`{name}` must be {'None or ' if or_none else ''}{rule}. Received: {name}={shown}"
