@@ -95,8 +95,9 @@ def _ours(k):
     return trainer
 
 
-def _plain(model, updates, seed, on_step):
-    return model
+def _uniform(model, updates, seed, on_step):
+    """Not plain `fit`: after `keras.utils.set_random_seed` that replays one order of the data in every epoch, and learns less."""
+    return ImportanceTraining(model, "uniform", seed=seed)
 
 
 def _same(fraction):
@@ -108,12 +109,12 @@ def _auto(model, updates, seed, on_step):
 
 
 METHODS = {
-    "uniform": Method("uniform, plain `fit`", _plain, waits=False),
+    "uniform": Method("uniform sampling", _uniform, waits=False),
     "ours": Method("ours, k = 1", _ours(1.0), waits=False),
     "auto": Method('`importance="auto"`', _auto, waits=False),
     "ours_half": Method("ours, k = 0.5", _ours(0.5), waits=False),
-    "smaller": Method("control: smaller batches", _plain, batch=_same),
-    "shorter": Method("control: fewer updates", _plain, steps=_same),
+    "smaller": Method("control: smaller batches", _uniform, batch=_same),
+    "shorter": Method("control: fewer updates", _uniform, steps=_same),
     "infobatch": Method("InfoBatch's rule", _infobatch, batch=_same),
     "hardest": Method("the hardest half", HardestHalf, batch=_same),
 }

@@ -79,6 +79,28 @@ def test_infobatch_draws_half_of_what_is_below_the_mean_and_all_at_the_end():
     np.testing.assert_array_equal(rule.score(pool), np.ones(6))
 
 
+@pytest.mark.parametrize("method", ["uniform", "smaller", "shorter"])
+def test_uniform_sampling_takes_another_order_in_each_epoch(method):
+    """Plain `fit` does not, after `keras.utils.set_random_seed`: that would be a handicap for whom we compare with."""
+
+    class Looking(keras.Sequential):
+        def train_step(self, data):
+            seen.append(data[0].numpy()[:, 0])
+            return super().train_step(data)
+
+    seen = []
+    keras.utils.set_random_seed(0)
+    model = Looking([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    trainer = methods.METHODS[method].trainer(model, 20, 0, None)
+    x = np.arange(40, dtype=np.float32)
+    trainer.fit(x[:, None], 0 * x, batch_size=4, epochs=2, verbose=0)
+    first, second = np.concatenate(seen[-20:-10]), np.concatenate(seen[-10:])
+    np.testing.assert_array_equal(np.sort(first), x)
+    np.testing.assert_array_equal(np.sort(second), x)
+    assert np.any(first != second)
+
+
 def test_the_hardest_half_is_trained_on_without_weights(mnist):
     x, y = mnist
     model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")])
