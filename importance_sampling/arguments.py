@@ -3,6 +3,8 @@
 import math
 import numbers
 
+import numpy as np
+
 
 def whole_number(name, value, least, or_none=False):
     """The value as an int; None, where that is allowed.
@@ -17,6 +19,7 @@ def whole_number(name, value, least, or_none=False):
         Traceback (most recent call last):
         ValueError: `history` must be a whole number >= 1. Received: history=2.5
     """
+    value = _of_array(value)
     if value is None and or_none:
         return None
     if not (_is(numbers.Integral, value) and value >= least):
@@ -29,10 +32,10 @@ def number(name, value, rule, holds, or_none=False):
 
     Args:
         rule: in words, after "a number".
-        holds: the same as a function of a number that is not NaN.
+        holds: the same as a function of a number that is finite.
 
     Raises:
-        ValueError: it is no number, NaN, or the rule does not hold.
+        ValueError: it is no number, not finite, or the rule does not hold.
 
     Example:
         >>> number("decay", 1, "in [0, 1]", lambda decay: 0 <= decay <= 1)
@@ -41,18 +44,20 @@ def number(name, value, rule, holds, or_none=False):
         Traceback (most recent call last):
         ValueError: `decay` must be a number in [0, 1]. Received: decay='much'
     """
+    value = _of_array(value)
     if value is None and or_none:
         return None
-    if not (_is(numbers.Real, value) and not math.isnan(value) and holds(value)):
+    found = _as_float(value) if _is(numbers.Real, value) else math.nan
+    if not (math.isfinite(found) and holds(found)):
         raise ValueError(_sentence(name, f"a number {rule}", or_none, value))
-    return float(value)
+    return found
 
 
 def numbers_of(name, values, rule, holds):
     """A sequence of such numbers as a tuple of floats.
 
     Raises:
-        ValueError: it is no sequence, or empty, or one is no number, NaN, or breaks the rule.
+        ValueError: it is no sequence, or empty, or one is no number, not finite, or breaks the rule.
 
     Example:
         >>> numbers_of("fractions", (0.25, 0.5), "in (0, 1)", lambda fraction: 0 < fraction < 1)
@@ -70,6 +75,18 @@ def _not_empty(values):
     if not values:
         raise ValueError
     return values
+
+
+def _of_array(value):
+    """An array of no dimension as the number in it."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def _as_float(value):
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _is(kind, value):

@@ -143,19 +143,6 @@ class ItemSource:
         return map_arrays(as_scalar, item)
 
 
-def checked_source(source):
-    """Refuses what is no `Source`.
-
-    Raises:
-        ValueError: it has no length, no samples by index, or no `targets`.
-    """
-    for name in ("__len__", "__getitem__", "targets"):
-        if not hasattr(source, name):
-            rule = "`source` must be an ArraySource(x, y), or an object with __len__, __getitem__ and targets"
-            raise ValueError(f"{rule}. Received: source={type(source).__name__}, without {name}")
-    return source
-
-
 class Part:
     """The samples `start` to `stop` of a source."""
 

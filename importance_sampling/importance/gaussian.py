@@ -40,10 +40,9 @@ class PerClassGaussian(Importance):
     draws_ahead = 8
 
     def __init__(self, decay=0.95, quantity="loss"):
-        number("decay", decay, "in [0, 1]", lambda decay: 0 <= decay <= 1)
         if quantity not in ("loss", "gnorm"):
             raise ValueError(f"`quantity` must be 'loss' or 'gnorm'. Received: quantity={quantity!r}")
-        self.decay = decay
+        self.decay = number("decay", decay, "in [0, 1]", lambda decay: 0 <= decay <= 1)
         self.quantity = quantity
 
     def build(self, size, classes, seed):

@@ -1,7 +1,5 @@
 """What `LSTMImportance` may be given, its classes, and the unit in which its network sees losses."""
 
-import math
-
 import numpy as np
 
 from importance_sampling.arguments import number
@@ -9,7 +7,7 @@ from importance_sampling.arguments import number
 
 def check(learning_rate, quantity):
     """Refuses arguments that break a rule, see `LSTMImportance`."""
-    number("learning_rate", learning_rate, "> 0", lambda rate: 0 < rate < math.inf)
+    number("learning_rate", learning_rate, "> 0", lambda rate: rate > 0)
     if quantity not in ("loss", "gnorm"):
         raise ValueError(f"`quantity` must be 'loss' or 'gnorm'. Received: quantity={quantity!r}")
 

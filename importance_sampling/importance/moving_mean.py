@@ -54,11 +54,9 @@ class HistoryImportance(Importance):
     def __init__(self, quantity="gnorm", factor=0.5, pressure=None, directory=None):
         if quantity not in ("gnorm", "loss"):
             raise ValueError(f"`quantity` must be 'gnorm' or 'loss'. Received: quantity={quantity!r}")
-        number("factor", factor, "in [0, 1)", lambda factor: 0 <= factor < 1)
-        number("pressure", pressure, "> 1", lambda pressure: 1 < pressure < np.inf, or_none=True)
         self.quantity = quantity
-        self.factor = factor
-        self.pressure = pressure
+        self.factor = number("factor", factor, "in [0, 1)", lambda factor: 0 <= factor < 1)
+        self.pressure = number("pressure", pressure, "> 1", lambda pressure: pressure > 1, or_none=True)
         self.directory = checked_directory(directory)
 
     def build(self, size, classes, seed):

@@ -1,7 +1,6 @@
 """The importance that the model itself gives to a sample."""
 
 import copy
-import math
 
 import numpy as np
 
@@ -53,13 +52,11 @@ class Oracle(Importance):
     def __init__(self, model=None, quantity="loss", batch_size=128, tau=None):
         if quantity not in SCORES:
             raise ValueError(f"`quantity` must be one of {', '.join(SCORES)}. Received: quantity={quantity!r}")
-        whole_number("batch_size", batch_size, least=1)
-        number("tau", tau, ">= 1", lambda tau: 1 <= tau < math.inf, or_none=True)
         self.quantity = quantity
-        self.tau = tau
+        self.tau = number("tau", tau, ">= 1", lambda tau: tau >= 1, or_none=True)
         self._model = model
         self._scorer = None if model is None else Scorer(model, quantity)
-        self._batch_size = batch_size
+        self._batch_size = whole_number("batch_size", batch_size, least=1)
 
     def __deepcopy__(self, memo):
         """Scores by the copy of the model where that was copied before, as with an `ImportanceTraining`, else by the model."""

@@ -30,7 +30,7 @@ class Predictions:
     def __init__(self, size, directory=None):
         self._grows = size is None
         self._values = filled((size or 0,), np.nan, np.float32, directory)
-        self._doubts = filled((size or 0,), 0, np.float32, directory)  # |measured - predicted|, 0 where nothing was measured since
+        self._doubts = filled((size or 0,), 0, np.float32, directory)  # |measured - predicted|; 0 or NaN where there is none
         self._next = 0  # the first that `forget_next` forgets
 
     def of(self, indices):
@@ -55,10 +55,12 @@ class Predictions:
         """Positions in `indices` of those predictions that were the furthest off, in order: so many, or all that were off."""
         doubts = self._doubts[self._checked(indices)]
         doubtful = np.flatnonzero(doubts > 0)  # not those without a prediction, whose doubt is NaN
-        if len(doubtful) > count > 0:
-            least = np.partition(doubts[doubtful], -count)[-count]
-            doubtful = doubtful[doubts[doubtful] >= least]
-        return doubtful[:count]
+        if not 0 < count < len(doubtful):
+            return doubtful[:count]
+        least = np.partition(doubts[doubtful], -count)[-count]
+        above = doubtful[doubts[doubtful] > least]
+        level = doubtful[doubts[doubtful] == least]
+        return np.sort(np.concatenate([above, level[: count - len(above)]]))
 
     def forget_next(self, count):
         """Forgets so many in the order of their indices, going on where it stopped; after the last comes the first again."""
@@ -77,7 +79,8 @@ class Predictions:
         Raises:
             ValueError: the state is of another size.
         """
-        values, doubts = (np.asarray(state[name], np.float32) for name in ("values", "doubts"))
+        values = np.asarray(state["values"], np.float32)
+        doubts = np.asarray(state.get("doubts", np.zeros_like(values)), np.float32)  # older states have none
         if values.shape != doubts.shape:
             raise ValueError(f"`state` must have a doubt for each prediction. Received: {doubts.shape} for {values.shape}")
         if values.shape == self._values.shape:

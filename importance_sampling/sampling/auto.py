@@ -1,6 +1,5 @@
 """The importance that measurement chooses: the batches that are trained on tell what each of several would have made of them."""
 
-import math
 import time
 from collections import deque
 from statistics import median
@@ -80,14 +79,15 @@ class Auto(Importance):
     defaults = {"k": 1.0, "smoothing": 0.0, "batch_size_rule": "equal-variance"}
 
     def __init__(self, choices=("pcg", "history"), charges=None):
-        if not (np.iterable(choices) and len(choices) and all(name in _CHARGES for name in choices)):
+        known = isinstance(choices, (tuple, list)) and all(isinstance(name, str) and name in _CHARGES for name in choices)
+        if not (known and choices):
             raise ValueError(f"`choices` must be out of {', '.join(_CHARGES)}, at least one. Received: choices={choices!r}")
         given = {} if charges is None or charges == "measured" else charges
         if not isinstance(given, dict) or set(given) - set(choices):
             rule = f"`charges` must be None, 'measured', or a dictionary with keys out of {', '.join(choices)}"
             raise ValueError(f"{rule}. Received: charges={charges!r}")
         for name, charge in given.items():
-            number(f"charges[{name!r}]", charge, ">= 0", lambda charge: 0 <= charge < math.inf)
+            number(f"charges[{name!r}]", charge, ">= 0", lambda charge: charge >= 0)
         self.choices = tuple(choices)
         self.charges = charges
 

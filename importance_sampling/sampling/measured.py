@@ -45,7 +45,7 @@ class measured(Smoothing):
     uses_gnorms = True
 
     def __init__(self, fractions=(0.1, 0.2, 0.5, 1, 2, 5)):
-        fractions = numbers_of("fractions", fractions, ">= 0", lambda fraction: 0 <= fraction < math.inf)
+        fractions = numbers_of("fractions", fractions, ">= 0", lambda fraction: fraction >= 0)
         self._fractions = np.array([*sorted(set(fractions)), math.inf])
         self._moments = RunningMoments(len(self._fractions))
 

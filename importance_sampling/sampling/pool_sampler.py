@@ -88,7 +88,7 @@ class PoolSampler:
 
     def _drawn(self, pool, batch_size, batches):
         """Draws as many batches of one pool as are wanted, fewer where that would be much of it: `Drawn`."""
-        whole_number("batch_size", batch_size, least=1)
+        batch_size = whole_number("batch_size", batch_size, least=1)
         size = len(pool.indices)
         b = min(batch_size, size)
         self._learning.learn()

@@ -4,7 +4,6 @@ The paper draws from the whole data set with probabilities p_i; here the draw is
 p_i is n_i / b, the share of the batch that candidate i is expected to have. Nothing else is assumed of how it was drawn.
 """
 
-import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -102,7 +101,7 @@ def check_k(k):
     Raises:
         ValueError: `k` is NaN, infinite or above 1.
     """
-    number("k", k, "<= 1, and finite (1 is unbiased)", lambda k: -math.inf < k <= 1)
+    number("k", k, "<= 1, and finite (1 is unbiased)", lambda k: k <= 1)
 
 
 REWEIGHTINGS = Registry("reweighting", Reweighting, FunctionReweighting, "of (expected, chosen, k) that returns (b,) weights")

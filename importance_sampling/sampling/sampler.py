@@ -6,8 +6,8 @@ import numpy as np
 
 from importance_sampling.arguments import whole_number
 from importance_sampling.copying import deep_copied
+from importance_sampling.data.own_source import checked_source
 from importance_sampling.data.reading import CachedReader
-from importance_sampling.data.sources import checked_source
 from importance_sampling.data.state_file import Saved
 from importance_sampling.registry import described
 from importance_sampling.sampling.drawn import Drawn, in_order
@@ -124,9 +124,8 @@ class ImportanceSampler(Saved, PoolSampler):
         """Refuses a batch size that this sampler cannot draw.
 
         Raises:
-            ValueError: it is no whole number, below 1, above the number of samples, or above the presample.
+            ValueError: it is above the number of samples, or above the presample.
         """
-        whole_number("batch_size", batch_size, least=1)
         if batch_size > len(self.source):
             raise ValueError(
                 f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"
@@ -163,11 +162,12 @@ class ImportanceSampler(Saved, PoolSampler):
             scored, and every weight is 1.
 
         Raises:
-            ValueError: see `check_batch_size`.
+            ValueError: the batch size is no whole number, or outside of that.
 
         Warns:
             RuntimeWarning: once, when a score is not finite. That draw is uniform.
         """
+        batch_size = whole_number("batch_size", batch_size, least=1)
         if batch_size != self._checked:
             self.check_batch_size(batch_size)
         if not (self._has_waiting() and self._is_wanted(self._waiting, batch_size)):

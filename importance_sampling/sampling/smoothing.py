@@ -211,7 +211,7 @@ def non_negative(name, value):
     Raises:
         ValueError: it is negative, not finite or no number.
     """
-    return number(name, value, ">= 0", lambda value: 0 <= value < math.inf)
+    return number(name, value, ">= 0", lambda value: value >= 0)
 
 
 SMOOTHINGS = Registry("smoothing", Smoothing, FunctionSmoothing, "of (B,) scores that returns (B,) numbers >= 0", additive)

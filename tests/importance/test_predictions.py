@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from importance_sampling.importance.predictions import Predictions
@@ -31,6 +31,7 @@ class Twin:
 
 
 @given(actions, indices, st.integers(0, SIZE))
+@example([("keep", [0, 1, 2], 0.0), ("compare", [0, 1], 1.0), ("compare", [2], 4.0)], [0, 1, 2], 2)
 def test_predictions_are_those_of_a_naive_twin(actions, asked, count):
     predictions, twin = Predictions(SIZE), Twin()
     for action, chosen, value in actions:
@@ -58,6 +59,17 @@ def test_predictions_are_those_of_a_naive_twin(actions, asked, count):
         assert max(left, default=0) <= min(doubts[i] for i in found)
 
 
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 4.0]), min_size=1, max_size=12), st.integers(0, 12))
+def test_the_most_doubtful_are_those_of_a_sort(off, count):
+    """Many are off by as much."""
+    predictions = Predictions(len(off))
+    predictions.keep(np.arange(len(off)), np.zeros(len(off)))
+    predictions.compare(np.arange(len(off)), np.array(off, np.float32))
+    found = predictions.most_doubtful(np.arange(len(off)), count)
+    expected = sorted(sorted((i for i in range(len(off)) if off[i] > 0), key=lambda i: -off[i])[:count])
+    assert found.tolist() == expected
+
+
 def test_what_was_measured_last_counts_and_what_is_not_finite_says_nothing():
     predictions = Predictions(3)
     predictions.keep(np.arange(3), np.zeros(3))
@@ -72,5 +84,8 @@ def test_doubts_come_back_with_a_state():
     predictions.compare(np.array([1, 3]), np.array([1.0, 2.0], np.float32))
     again.set_state(predictions.get_state())
     assert again.most_doubtful(np.arange(4), 4).tolist() == [1, 3]
+    older = {"values": np.ones(4), "next": 0}
+    again.set_state(older)
+    assert again.most_doubtful(np.arange(4), 4).tolist() == [] and again.of(np.arange(4)).tolist() == [1] * 4
     with pytest.raises(ValueError, match=r"`state` must have a doubt for each prediction. Received: \(2,\) for \(4,\)"):
         again.set_state({**predictions.get_state(), "doubts": np.zeros(2)})
