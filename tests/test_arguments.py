@@ -57,6 +57,7 @@ REAL = [
     (lambda smoothing: additive(smoothing), "smoothing"),
     (power, "a"),
     (lambda k: ImportanceTraining(classifier(4), k=k), "k"),
+    (lambda validation_split: ImportanceTraining(classifier(4)).fit(X, Y, validation_split=validation_split), "validation_split"),
 ]
 SEQUENCES = [(EqualVariance, "fractions"), (measured, "fractions"), (Auto, "choices")]
 NO_NUMBERS = ["a", [1], float("nan"), True, -2, object()]
@@ -85,7 +86,7 @@ def test_what_is_no_number_is_refused_by_name(make, name, value):
 
 
 @pytest.mark.parametrize(("make", "name"), SEQUENCES)
-@pytest.mark.parametrize("value", ["a", 1, None, (), ("x",), (float("nan"),), (-1,), object()])
+@pytest.mark.parametrize("value", ["a", 1, None, (), ("x",), (float("nan"),), (-1,), ([],), object()])
 def test_what_is_no_sequence_of_the_right_kind_is_refused_by_name(make, name, value):
     refused(make, name, value)
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from importance_sampling.arguments import whole_number
+from importance_sampling.arguments import number, whole_number
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.dataset import HeldOut
 from importance_sampling.data.inputs import checked_class_weight
@@ -166,6 +166,7 @@ class ImportanceTraining(Saved):
         batch_size = whole_number("batch_size", batch_size, least=1, or_none=True)
         steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch, least=1, or_none=True)
         known = self.sampler, self._data, self._restored, self._fits
+        validation_split = number("validation_split", validation_split or 0, "in [0, 1]", lambda split: 0 <= split <= 1)
         validation_split = 0.0 if validation_data is not None else validation_split
         given = Given(x, y, sample_weight, checked_class_weight(class_weight), shuffle, validation_split)
         if given.held_out is not None:
