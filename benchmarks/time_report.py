@@ -91,21 +91,24 @@ def picture(found, path):
 
     figure, axes = plt.subplots(len(found), 2, figsize=(11, 3.8 * len(found)), sharey="row", squeeze=False)
     for (by_sample, by_second), (problem, runs) in zip(axes, found):
-        for (method, of_method), colour in zip(runs.items(), plt.cm.tab10.colors):
+        for method, of_method in runs.items():
+            colour = plt.cm.tab10.colors[list(METHODS).index(method)]
             curves = np.array([run["curve"] for run in of_method])  # (seeds, evaluations, 4)
             mean, low, high = curves.mean(axis=0), curves[..., 2].min(axis=0), curves[..., 2].max(axis=0)
             for axis, x in ((by_sample, mean[:, 0] / 1000), (by_second, mean[:, 1])):
-                axis.plot(x, mean[:, 2], label=METHODS[method].title, color=colour, linewidth=2)
+                axis.plot(x, mean[:, 2], label=METHODS[method].title.replace("`", ""), color=colour, linewidth=2)
                 axis.plot(x[-1], mean[-1, 2], "o", color=colour)
                 axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        last = [run["error"] for of_method in runs.values() for run in of_method]
-        by_sample.set(xlabel="thousand samples trained on", ylabel=problem.error_name, ylim=(0.7 * min(last), 2.5 * max(last)))
+        errors = np.concatenate([[row[2] for row in run["curve"]] for of_method in runs.values() for run in of_method])
+        low, high = errors.min(), min(errors.max(), 2.5 * max(run["error"] for of_method in runs.values() for run in of_method))
+        margin = 0.05 * (high - low)
+        by_sample.set(xlabel="thousand samples trained on", ylabel=problem.error_name, ylim=(low - margin, high + margin))
         by_second.set(xlabel="seconds of training")
         by_sample.set_title(problem.title.partition(";")[0], loc="left", fontsize=10)
         for axis in (by_sample, by_second):
             axis.axhline(np.mean([run["error"] for run in runs["uniform"]]), color="gray", linewidth=0.8, linestyle=":")
             axis.set_xlim(left=0)
             axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
+        by_sample.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
