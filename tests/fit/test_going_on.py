@@ -78,7 +78,7 @@ def test_a_refused_fit_loses_nothing(blobs, importance):
     training = ImportanceTraining(classifier(), importance, presample=64, seed=0)
     training.fit(x, y, batch_size=32, verbose=0)
     sampler, state = training.sampler, training.get_state()
-    with pytest.raises(ValueError, match="`batch_size` must be a whole number >= 1. Received: batch_size=-8"):
+    with pytest.raises(ValueError, match="`batch_size` must be None or a whole number >= 1. Received: batch_size=-8"):
         training.fit(x[:5], y[:5], batch_size=-8, verbose=0)
     assert training.sampler is sampler and training.get_state()["fits"] == state["fits"]
     training.fit(x, y, batch_size=32, verbose=0)

@@ -358,7 +358,7 @@ def test_something_that_is_no_model_is_refused():
             dict(x=X, y=Y, steps_per_epoch=-1),
             "`steps_per_epoch` must be .* whole number >= 1. Received: steps_per_epoch=-1",
         ),
-        ("pcg", dict(x=X, y=Y, batch_size=0), "`batch_size` must be a whole number >= 1. Received: batch_size=0"),
+        ("pcg", dict(x=X, y=Y, batch_size=0), "`batch_size` must be None or a whole number >= 1. Received: batch_size=0"),
         ("pcg", dict(x=X, y=Y, batch_size=15), "`presample` must be >= batch_size, 15: .* Received: presample=12"),
         ("pcg", dict(x=X, y=Y, validation_split=1.0), "`validation_split` must leave .* Received: validation_split=1.0"),
         ("pcg", dict(x=X, y=Y + 0.5), "`y` must be class ids .* Received: y=0.5"),
