@@ -9,9 +9,9 @@ def checked_source(source):
     """Refuses what is no `Source`.
 
     Raises:
-        ValueError: it has no length, no samples by index, or no `targets`.
+        ValueError: it has no length or no `targets`. Whether it gives samples is seen when they are read.
     """
-    for name in ("__len__", "__getitem__", "targets"):
+    for name in ("__len__", "targets"):
         if not _has(source, name):
             rule = "`source` must be an ArraySource(x, y), or an object with __len__, __getitem__ and targets"
             raise ValueError(f"{rule}. Received: source={type(source).__name__}, without {name}")
