@@ -100,9 +100,9 @@ def picture(found, path):
                 axis.plot(x[-1], mean[-1, 2], "o", color=colour)
                 axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         errors = np.concatenate([[row[2] for row in run["curve"]] for of_method in runs.values() for run in of_method])
-        low, high = errors.min(), min(errors.max(), 2.5 * max(run["error"] for of_method in runs.values() for run in of_method))
-        margin = 0.05 * (high - low)
-        by_sample.set(xlabel="thousand samples trained on", ylabel=problem.error_name, ylim=(low - margin, high + margin))
+        bottom, top = errors.min(), min(errors.max(), 2.5 * max(run["error"] for of_method in runs.values() for run in of_method))
+        margin = 0.05 * (top - bottom)
+        by_sample.set(xlabel="thousand samples trained on", ylabel=problem.error_name, ylim=(bottom - margin, top + margin))
         by_second.set(xlabel="seconds of training")
         by_sample.set_title(problem.title.partition(";")[0], loc="left", fontsize=10)
         for axis in (by_sample, by_second):

@@ -1,7 +1,8 @@
-"""The numbers that users give, and the sentence that refuses another: argument, rule and value."""
+"""The numbers and paths that users give, and the sentence that refuses another: argument, rule and value."""
 
 import math
 import numbers
+import os
 
 import numpy as np
 
@@ -64,17 +65,17 @@ def numbers_of(name, values, rule, holds):
         (0.25, 0.5)
     """
     try:
-        return tuple(number(name, value, rule, holds) for value in _not_empty(values))
+        found = tuple(number(name, value, rule, holds) for value in values)
     except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be numbers {rule}, at least one. Received: {name}={values!r}") from None
+        found = ()
+    if not found:
+        raise ValueError(f"`{name}` must be numbers {rule}, at least one. Received: {name}={values!r}")
+    return found
 
 
-def _not_empty(values):
-    """As a list."""
-    values = list(values)
-    if not values:
-        raise ValueError
-    return values
+def is_path(value):
+    """Whether a value can be the path of a file or directory; a number cannot, though Python takes it for an open file."""
+    return isinstance(value, (str, bytes, os.PathLike))
 
 
 def _of_array(value):

@@ -7,6 +7,8 @@ import tempfile
 
 import numpy as np
 
+from importance_sampling.arguments import is_path
+
 _CHUNK = 1 << 22  # entries written at once
 _only_written = contextvars.ContextVar("only_written", default=False)
 
@@ -70,7 +72,7 @@ def checked_directory(directory, size=0):
     """
     if directory is None:
         return None
-    if not (isinstance(directory, (str, bytes, os.PathLike)) and os.path.isdir(directory)):
+    if not (is_path(directory) and os.path.isdir(directory)):
         raise ValueError(f"`directory` must be None or a directory that exists. Received: directory={directory!r}")
     if size is None:
         raise ValueError(

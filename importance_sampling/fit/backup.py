@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from importance_sampling.arguments import is_path
 from importance_sampling.data.state_file import StateFileError, previous, read_state, write_state
 from importance_sampling.fit.beside_keras import FILE, BesideKeras
 
@@ -56,7 +57,7 @@ class Backup(keras.callbacks.Callback):
             raise ValueError(f"`save_freq` must be 'epoch' or a whole number >= 1. Received: save_freq={save_freq!r}")
         if on_error not in ("warn", "raise"):
             raise ValueError(f"`on_error` must be 'warn' or 'raise'. Received: on_error={on_error!r}")
-        if not isinstance(directory, (str, bytes, os.PathLike)):
+        if not is_path(directory):
             raise ValueError(f"`directory` must be a path. Received: directory={directory!r}")
         self.directory = os.fspath(directory)
         self.save_freq = save_freq

@@ -158,7 +158,7 @@ class LSTMImportance(Importance):
         seen = self.losses.has(pool.indices[missing])
         unseen, anew = missing[~seen], self._with_doubtful(pool.indices, missing[seen])
         if len(anew):
-            self._of_seen.keep(pool.indices[anew], np.maximum(self._predict(*self._inputs(*_of(pool, anew))), 0))
+            self._of_seen.keep(pool.indices[anew], self._predict(*self._inputs(*_of(pool, anew))))
             predicted = self._of_seen.of(pool.indices)  # a sample may be a candidate twice
         if len(unseen):
             predicted[unseen] = self._of_classes(self._ids(*_of(pool, unseen)))
@@ -192,7 +192,7 @@ class LSTMImportance(Importance):
         if self._updates in _MUCH_LEARNT:
             self._of_seen.forget_all()
         self.losses.append(indices, values)
-        self._of_seen.compare(indices, values / np.float32(self._scale or 1.0))
+        self._of_seen.compare(indices, np.maximum(values, 0) / np.float32(self._scale or 1.0))  # as scores are
         self._of_seen.forget_next(-(-len(indices) // _RENEWED))
 
     def _of_classes(self, ids):
@@ -205,11 +205,12 @@ class LSTMImportance(Importance):
         return self._of_unseen.of(ids)
 
     def _predict(self, *inputs):
-        """`(n,)` float32 of losses `(n, H)`, counts and class ids `(n,)`."""
-        return predictions(compiled(self._sizes, self.jit_compile), self._learnt.weights, inputs, self._least[0])
+        """`(n,)` float32, at least 0, of losses `(n, H)`, counts and class ids `(n,)`."""
+        found = predictions(compiled(self._sizes, self.jit_compile), self._learnt.weights, inputs, self._least[0])
+        return np.maximum(found, 0)
 
     def _as_scores(self, predicted):
-        return np.maximum(predicted, 0) * (self._scale or 1.0)
+        return predicted * (self._scale or 1.0)
 
     def get_state(self) -> State:
         learnt = state_of(self._learnt, self._shapes)

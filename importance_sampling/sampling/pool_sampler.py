@@ -82,13 +82,12 @@ class PoolSampler:
         Warns:
             RuntimeWarning: once, when a score is not finite: that draw is uniform; once, when a score or a loss is negative.
         """
-        drawn = self._drawn(pool, batch_size, 1)
+        drawn = self._drawn(pool, whole_number("batch_size", batch_size, least=1), 1)
         self.steps_done += 1
         return drawn.next()
 
     def _drawn(self, pool, batch_size, batches):
         """Draws as many batches of one pool as are wanted, fewer where that would be much of it: `Drawn`."""
-        batch_size = whole_number("batch_size", batch_size, least=1)
         size = len(pool.indices)
         b = min(batch_size, size)
         self._learning.learn()

@@ -137,7 +137,7 @@ class ImportanceSampler(Saved, PoolSampler):
 
     def batch_size_of(self, given):
         """The batch size that is meant, as in `model.fit`: 32 where none is given, and all samples where there are fewer."""
-        return min(whole_number("batch_size", given, least=1, or_none=True) or 32, len(self.source))
+        return min(given or 32, len(self.source))
 
     def pool_size(self, batch_size):
         """B; with nothing to choose, that of the batch."""

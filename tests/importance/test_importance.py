@@ -207,6 +207,19 @@ def test_of_a_large_pool_the_predictions_furthest_off_are_made_anew_and_the_othe
     np.testing.assert_allclose(after[expected], fresh(lstm, expected, labels), atol=1e-6)
 
 
+def test_a_loss_below_0_that_was_predicted_as_0_is_no_doubt():
+    """Scores are at least 0, so such a prediction came true; else it would be made anew from every pool."""
+    lstm = LSTMImportance(history=2, units=4, classes=0, jit_compile=False)
+    lstm.build(8, None, seed=0)
+    for _ in range(30):
+        lstm.update(np.arange(8), None, np.full(8, -2.0))
+        lstm.score(pool(np.arange(8)))
+    np.testing.assert_array_equal(lstm.score(pool(np.arange(8))), 0)
+    lstm.update(np.arange(8), None, [-2.0] * 7 + [1.0])
+    assert lstm._of_seen.most_doubtful(np.arange(7), 7).tolist() == []
+    assert lstm._of_seen.most_doubtful(np.arange(8), 8).tolist() == [7]
+
+
 def test_a_candidate_that_comes_twice_has_one_score():
     lstm, labels = trained(512)
     lstm.prepare(4, 20)
