@@ -8,8 +8,9 @@ from benchmarks.time_to_result import result
 
 
 def runs_of(chosen, problem):
-    """The records of a problem: for each method a list in the order of the seeds, of those seeds that have every method."""
-    found = {m: {seed: result(chosen.results, problem, m, seed) for seed in chosen.seeds} for m in METHODS}
+    """The records of a problem: for each chosen method a list in the order of the seeds, of those seeds that have them all."""
+    methods = [m for m in METHODS if m in chosen.methods]
+    found = {m: {seed: result(chosen.results, problem, m, seed) for seed in chosen.seeds} for m in methods}
     found = {m: {seed: run for seed, run in runs.items() if run} for m, runs in found.items()}
     found = {m: runs for m, runs in found.items() if runs}
     seeds = [seed for seed in chosen.seeds if all(seed in runs for runs in found.values())]
@@ -99,10 +100,8 @@ def picture(found, path):
                 axis.plot(x, mean[:, 2], label=METHODS[method].title.replace("`", ""), color=colour, linewidth=2)
                 axis.plot(x[-1], mean[-1, 2], "o", color=colour)
                 axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        errors = np.concatenate([[row[2] for row in run["curve"]] for of_method in runs.values() for run in of_method])
-        bottom, top = errors.min(), min(errors.max(), 2.5 * max(run["error"] for of_method in runs.values() for run in of_method))
-        margin = 0.05 * (top - bottom)
-        by_sample.set(xlabel="thousand samples trained on", ylabel=problem.error_name, ylim=(bottom - margin, top + margin))
+        by_sample.set(xlabel="thousand samples trained on", ylabel=problem.error_name)
+        _errors_axis(by_sample, [run for of_method in runs.values() for run in of_method])
         by_second.set(xlabel="seconds of training")
         by_sample.set_title(problem.title.partition(";")[0], loc="left", fontsize=10)
         for axis in (by_sample, by_second):
@@ -112,3 +111,18 @@ def picture(found, path):
         by_sample.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+
+
+def _errors_axis(axis, runs):
+    """Equal ratios are equal heights, so that the ends show beside the beginning; the numbers are plain."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    errors = np.concatenate([[row[2] for row in run["curve"]] for run in runs])
+    bottom, top = errors[errors > 0].min(initial=100), min(errors.max(), 2.5 * max(run["error"] for run in runs))
+    decades = 10.0 ** np.arange(-2, 3)
+    marks = [1, 2, 5] if top > 5 * bottom else [1, 1.2, 1.5, 2, 3, 4, 5, 7]
+    axis.set_yscale("log", nonpositive="clip")
+    axis.set_ylim(0.9 * bottom, max(1.1 * top, bottom))
+    axis.yaxis.set_major_locator(FixedLocator(np.outer(decades, marks).ravel()))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

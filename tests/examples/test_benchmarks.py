@@ -42,10 +42,12 @@ def test_every_training_gets_its_budget_and_writes_its_file(small, tmp_path, cap
     for run in found.values():
         assert run["error"] < 40 and len(run["curve"]) == runs.EVALUATIONS and run["curve"][-1][0] == run["samples"]
         assert np.all(np.diff(run["curve"], axis=0)[:, :2] > 0) and run["versions"]["keras"] == keras.__version__
-    chosen = SimpleNamespace(problems=["rare"], seeds=[0, 1], results=tmp_path)
+    chosen = SimpleNamespace(problems=["rare"], methods=list(methods.METHODS), seeds=[0, 1], results=tmp_path)
     table = time_report.table(chosen)
     assert "| ours, k = 1 |" in table and "360 updates of 32, 1 seeds" in table
     assert f"| {fraction:.2f} |" in table
+    chosen_two = SimpleNamespace(problems=["rare"], methods=["uniform", "ours"], seeds=[0], results=tmp_path)
+    assert [row.split(" |")[0] for row in time_report.table(chosen_two).splitlines()[4:]] == ["| uniform sampling", "| ours, k = 1"]
     path = tmp_path / "picture.png"
     time_report.picture(time_report.found(chosen), path)
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -58,7 +60,9 @@ def test_every_training_gets_its_budget_and_writes_its_file(small, tmp_path, cap
 def test_the_page_has_the_tables_of_the_results_files():
     page = (time_to_result.RESULTS.parents[1] / "docs" / "performance.md").read_text()
     for folder in (time_to_result.RESULTS, time_to_result.RESULTS / "replayed", time_to_result.RESULTS / "auto"):
-        chosen = SimpleNamespace(problems=list(problems.PROBLEMS), seeds=[0, 1, 2], results=folder)
+        chosen = SimpleNamespace(
+            problems=list(problems.PROBLEMS), methods=list(methods.METHODS), seeds=[0, 1, 2], results=folder
+        )
         assert time_report.found(chosen) and time_report.table(chosen).strip() in page
 
 
