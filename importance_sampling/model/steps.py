@@ -56,6 +56,7 @@ class TrainStep:
                 the first step, where the model has no gradient-norm bounds.
         """
         self._step = self._compiled.get(x, y)
+        _build_optimizer(self._model)
         if sizes is not None and len(sizes) < 2 or self._model.run_eagerly:
             return
         if self._model.jit_compile is True:
@@ -166,6 +167,14 @@ def _watching(weights):
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(keras.tree.flatten(weights))
         yield tape
+
+
+def _build_optimizer(model):
+    """Creates the variables of the optimizer, as Keras does by other backends: a step that creates them is traced once more."""
+    optimizer, weights = model.optimizer, model.trainable_variables
+    kerass = type(model).train_step is keras.Model.train_step  # another may train some of the weights only
+    if kerass and weights and optimizer is not None and not optimizer.built and model.distribute_strategy.num_replicas_in_sync == 1:
+        optimizer.build(weights)
 
 
 def _own_step(model):
