@@ -1,12 +1,11 @@
 """The site: `make docs` builds it into build/docs, and warnings are errors."""
 
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import examples  # noqa: F401  # TensorFlow without its log lines
 from importance_sampling.version import __version__
 
 project = "importance_sampling"

@@ -1,9 +1,11 @@
 """Real MNIST and small Keras models, shared by the tests."""
 
 import gc
-import os
 
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `python -m examples.paper` does, whose runs are compared with those here
+# TensorFlow without its log lines, and computing as `python -m examples.paper` does, whose runs are compared with those here
+import examples  # noqa: F401
+
+# isort: split
 
 import keras
 import numpy as np
