@@ -69,11 +69,6 @@ class HeldOut:
         return HeldOut()
 
 
-def ordered_dataset(source, batch_size):
-    """All samples of a source in their order, once."""
-    return HeldOut().dataset(source, batch_size)
-
-
 class _Batches:
     """What a data set iterates over. TensorFlow keeps the function given to `from_generator` for ever, so that function
     has only a weak reference; the data set has the strong one, and the data go when it goes."""

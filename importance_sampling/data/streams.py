@@ -35,12 +35,18 @@ def with_indices(dataset):
         A `tf.data.Dataset` of samples of that form, for training alone: in validation data the indices would be sample weights.
 
     Raises:
+        TypeError: it is no `tf.data.Dataset`.
         ValueError: the samples are neither.
 
     Example:
         >>> import tensorflow as tf
         >>> dataset = with_indices(tf.data.Dataset.from_tensor_slices(([[1.0], [2.0]], [0, 1]))).shuffle(2).batch(2)
     """
+    if not isinstance(dataset, tf.data.Dataset):
+        raise TypeError(
+            "`dataset` must be a tf.data.Dataset; other batches take the form (x, y, {'index': indices}). "
+            f"Received: dataset={type(dataset).__name__}"
+        )
     spec = dataset.element_spec
     if not (isinstance(spec, tuple) and len(spec) in (2, 3)):
         raise ValueError(f"`dataset` must give samples (x, y) or (x, y, sample_weight). Received: {spec}")
@@ -207,18 +213,24 @@ def _passes(batches, shuffle, rng):
 
 def _pydataset(batches, shuffle, rng):
     """Pass after pass, by as many threads as the `PyDataset` asks for, and in order."""
-    threads = ThreadPoolExecutor(max(batches.workers, 1))
+    threads, begun = ThreadPoolExecutor(max(batches.workers, 1)), False
     try:
         while True:
             size = batches.num_batches
             order = itertools.count() if size is None else rng.permutation(size) if shuffle else range(size)
             batches.on_epoch_begin()
+            begun = True
             if batches.workers > 1:
                 yield from _read_ahead(threads, batches, order)
             else:
                 yield from (item_of(batches, int(i)) for i in order)
+            begun = False
             batches.on_epoch_end()
             yield _END
+    except GeneratorExit:  # training ends before the next pass is asked for, or within this one
+        if begun:
+            batches.on_epoch_end()
+        raise
     finally:
         threads.shutdown(cancel_futures=True)
 

@@ -32,7 +32,8 @@ class Window:
 
     Args:
         stream: a `BatchStream`.
-        presample: how many samples to hold at least, where there are as many; 0 takes each batch alone.
+        presample: maps the size of the batch whose turn it is to how many samples to hold at least, where there are as many; by 0
+            each batch is taken alone.
         part_of: makes a `Part` of the indices and the batch that the stream gives.
     """
 
@@ -103,7 +104,8 @@ class Window:
         parts = [item for item in self._items if not isinstance(item, End)]
         end = next((item for item in self._items if isinstance(item, End)), None)
         count, samples, last = len(parts), sum(map(len, parts)), parts[-1].batch
-        while samples < self._presample:
+        presample = self._presample(len(parts[0]))
+        while samples < presample:
             coming = self._stream.peek()
             if isinstance(coming, End):
                 if end is not None:  # a pass of nothing

@@ -1,6 +1,7 @@
 """Backups of a `fit`: where they are, and when it is time for one."""
 
 import contextlib
+import numbers
 import os
 import warnings
 from pathlib import Path
@@ -53,14 +54,15 @@ class Backup(keras.callbacks.Callback):
 
     def __init__(self, directory, save_freq="epoch", delete_checkpoint=True, on_error="warn"):
         super().__init__()
-        if not (save_freq == "epoch" or isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq >= 1):
+        whole = isinstance(save_freq, numbers.Integral) and not isinstance(save_freq, bool) and save_freq >= 1
+        if not (whole or isinstance(save_freq, str) and save_freq == "epoch"):
             raise ValueError(f"`save_freq` must be 'epoch' or a whole number >= 1. Received: save_freq={save_freq!r}")
         if on_error not in ("warn", "raise"):
             raise ValueError(f"`on_error` must be 'warn' or 'raise'. Received: on_error={on_error!r}")
         if not is_path(directory):
             raise ValueError(f"`directory` must be a path. Received: directory={directory!r}")
         self.directory = os.fspath(directory)
-        self.save_freq = save_freq
+        self.save_freq = int(save_freq) if whole else save_freq
         self.delete_checkpoint = delete_checkpoint
         self.on_error = on_error
         self._served = False  # by an engine

@@ -35,15 +35,18 @@ class DrawingEngine(Engine):
         self._steps_per_epoch = steps_per_epoch
         self._doubtful = doubtful
 
-    def dataset(self):
+    def dataset(self, held_out):
         """What `fit` iterates over: it takes the shapes of a batch from there, to build the model, and no batch at all.
+
+        Args:
+            held_out (bool): whether samples are held back for validation, which `map` does not see.
 
         Raises:
             ValueError: the first samples cannot be trained on.
         """
         first = self._sampler.example(self._batch_size)
         check_targets(first[1])
-        self._first, self._given = self._example(first), first
+        self._first, self._given = self._example(first, held_out), first
         return endless_dataset(self._first)
 
     def on_train_begin(self, logs=None):

@@ -111,7 +111,7 @@ class Engine(keras.callbacks.Callback, ABC):
                 print(sentence)
 
     def on_train_end(self, logs=None):
-        if self._decisions[self._said_before :]:
+        if self._decisions != ():  # of an importance that decides
             self.model.history.decisions = list(self._decisions[self._said_before :])
         self.resuming.end()
         self.close()
@@ -190,12 +190,8 @@ class Engine(keras.callbacks.Callback, ABC):
         """Goes on with a backup, where a callback asks for backups and there is one."""
 
         def states():
-            return {
-                "sampler": get_state(),
-                "first": self._said_before,
-                "shown": self._shown,
-                **({"logs": self._logs.get_state()} if self._logs else {}),
-            }
+            logs = {"logs": self._logs.get_state()} if self._logs else {}
+            return {"sampler": get_state(), "first": self._said_before, "shown": self._shown, **logs}
 
         def go_on(state):
             set_state(state["sampler"])
@@ -235,16 +231,19 @@ class Engine(keras.callbacks.Callback, ABC):
         """A batch as the model will see it, looked at before the first step."""
         return batch if self._hooks.map is None else self._hooks.map(batch, np.random.default_rng(0))
 
-    def _example(self, batch):
+    def _example(self, batch, held_out=False):
         """A batch as the model will see it, before the first step.
 
         Raises:
-            ValueError: `map` makes of it what the importance cannot score.
+            ValueError: `map` makes of it what the importance cannot score, or another form than held-out samples have.
         """
-        example = self._mapped(batch)
-        if self._hooks.map and isinstance(self._sampler.importance, Oracle) and form_of(example[0]) != form_of(batch[0]):
+        example, oracle = self._mapped(batch), isinstance(self._sampler.importance, Oracle)
+        without = (
+            "for an importance that scores by the model, which sees" if oracle else "with `validation_split`, which holds back"
+        )
+        if (oracle or held_out) and form_of(example[0]) != form_of(batch[0]):
             raise ValueError(
-                "`map` must keep the shape and type of x for an importance that scores by the model, which sees the samples "
-                f"without it. Received: {form_of(example[0])} for {form_of(batch[0])}"
+                f"`map` must keep the shape and type of x {without} the samples without it. "
+                f"Received: {form_of(example[0])} for {form_of(batch[0])}"
             )
         return example

@@ -70,7 +70,8 @@ def check_indexed(importance, indexed):
     if importance.uses_indices and not indexed:
         raise ValueError(
             "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches without indices: a history of losses needs a "
-            "stable index of each sample. Give with_indices(dataset), arrays, or an object with `__len__` and `__getitem__`. "
+            "stable index of each sample. Give with_indices(dataset), batches (x, y, {'index': indices}), arrays, or an "
+            "object that gives single samples by `__len__` and `__getitem__`. "
             f"Received: importance={type(importance).__name__}"
         )
 

@@ -151,7 +151,8 @@ class ImportanceTraining(Saved):
             steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`; of batches, as many as there
                 are, also where only reading to their end tells how many.
             epochs, verbose, callbacks, initial_epoch: as in `keras.Model.fit`.
-            validation_split, validation_data, validation_steps, validation_batch_size, validation_freq: as in `keras.Model.fit`.
+            validation_split, validation_data, validation_steps, validation_batch_size, validation_freq: as in `keras.Model.fit`;
+                `map` is not applied to what is held back.
 
         Returns:
             The `keras.callbacks.History` of `model.fit`.
@@ -171,8 +172,7 @@ class ImportanceTraining(Saved):
         given = Given(x, y, sample_weight, checked_class_weight(class_weight), shuffle, validation_split)
         if given.held_out is not None:
             validation_data = self._held_out.dataset(given.held_out, validation_batch_size or batch_size or 32)
-        # beside batches, which have their own size, the one given is that of validation, as in Keras
-        size_of_validation = validation_batch_size or (batch_size if given.stream else None)
+        validation_batch_size = validation_batch_size or batch_size  # as it was given, as in Keras
         batch_size = self._sampler_for(given, batch_size)
         steps = self.sampler.steps(batch_size) if steps_per_epoch is None else steps_per_epoch
         options = self._hooks, self._logs, self._read_ahead
@@ -182,7 +182,7 @@ class ImportanceTraining(Saved):
         try:
             with joined(callbacks, engine) as callbacks:
                 return self.model.fit(
-                    engine.dataset(),
+                    engine.dataset(held_out=given.held_out is not None),
                     epochs=epochs,
                     verbose=verbose,
                     callbacks=callbacks,
@@ -191,7 +191,7 @@ class ImportanceTraining(Saved):
                     initial_epoch=initial_epoch,
                     steps_per_epoch=steps,
                     validation_steps=validation_steps,
-                    validation_batch_size=size_of_validation or batch_size,
+                    validation_batch_size=validation_batch_size,
                     validation_freq=validation_freq,
                 )
         except BaseException:

@@ -110,6 +110,9 @@ class Importance(Part, ABC):
             values: `(b,)` float64, the `quantity` of each sample; NaN where it is not known, as for a sample that had no weight.
         """
 
+    def relabel(self, labels):
+        """Told the class ids of all samples, `(N,)` ints that changed between two fits. By default they do not matter."""
+
 
 class FunctionImportance(OfFunction, Importance):
     """A function of a `Pool` as an importance that learns nothing.

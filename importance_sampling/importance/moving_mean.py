@@ -102,6 +102,14 @@ class HistoryImportance(Importance):
         classes = self._sums.shape[1]
         self._sums += [np.bincount(labels, new, classes), np.bincount(labels, means - before, classes)]
 
+    def relabel(self, labels):
+        """Takes the seen samples to their classes, `(N,)` ids."""
+        seen = np.flatnonzero(~np.isnan(self._means[: len(labels)]))
+        labels = labels[seen].astype(np.int64)
+        self._sums = grown(np.zeros_like(self._sums), labels)
+        classes = self._sums.shape[1]
+        self._sums += [np.bincount(labels, minlength=classes), np.bincount(labels, self._means[seen], classes)]
+
     def get_state(self) -> State:
         return {"means": kept(self._means), "sums": self._sums.copy()}
 

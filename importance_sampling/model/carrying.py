@@ -36,8 +36,11 @@ class Carrier:
 
 @tf.autograph.experimental.do_not_convert
 def _variable(size):
-    """Zeros `(size,)`, of any size where it is None; XLA wants it known. Made in a thread of its own, where no `tf.function` is
-    traced that would claim it."""
-    make = lambda: tf.Variable(tf.zeros(size or 1), shape=(size,), trainable=False)  # noqa: E731
+    """Zeros `(size,)`, of any size where it is None; XLA wants it known."""
+    return outside_of_graphs(lambda: tf.Variable(tf.zeros(size or 1), shape=(size,), trainable=False))
+
+
+def outside_of_graphs(function, *args):
+    """Calls what makes variables in a thread of its own, where no `tf.function` is traced that would claim them."""
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(make).result()
+        return thread.submit(function, *args).result()

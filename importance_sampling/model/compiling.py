@@ -23,9 +23,14 @@ class CompiledWith:
         return self._built
 
     def _compilation(self):
-        """Objects that `compile` replaces: at least the loss tracker, the first of the metrics."""
+        """What the model is compiled with, objects.
+
+        Nothing public is another object after each `compile`, and one with the same optimizer and loss may make layers trainable or
+        take other weights of losses. What Keras keeps of the arguments is another, in all versions that are allowed.
+        """
         model = self._model
-        return (model.optimizer, model.loss, model.jit_compile, model.run_eagerly, *model.metrics)
+        settings = getattr(model, "_compile_config", None)  # None where the model has a `compile` of its own that keeps none
+        return (settings, model.optimizer, model.loss, model.jit_compile, model.run_eagerly, *model.metrics)
 
 
 def _same(objects, others):

@@ -9,7 +9,7 @@ RULES = {
     "number": (
         "have a value for each sample",
         "a loss that returns one number for the whole batch; reduce over the last axis only, as in "
-        "keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)",
+        "keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1), or give Dice and Tversky an `axis`",
     ),
     "flat": (
         "have a value for each sample",

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from importance_sampling.data.structures import arrays_of, map_arrays, size_of, times
+from importance_sampling.model.carrying import outside_of_graphs
 from importance_sampling.model.compiling import CompiledWith, compiled_as
 from importance_sampling.model.finite import check_finite
 from importance_sampling.model.handing import HANDED_ON
@@ -56,7 +57,6 @@ class TrainStep:
                 the first step, where the model has no gradient-norm bounds.
         """
         self._step = self._compiled.get(x, y)
-        _build_optimizer(self._model)
         if sizes is not None and len(sizes) < 2 or self._model.run_eagerly:
             return
         if self._model.jit_compile is True:
@@ -143,7 +143,7 @@ class TrainStep:
             return logs, recorder.take(arrays_of(x)[0].shape[0])
 
         def alone(*batch):
-            with recorder, metrics():
+            with recorder, metrics(), _built_outside(model.optimizer):
                 return step(*map_arrays(tf.convert_to_tensor, batch))  # in eager mode they are arrays still
 
         def in_replica(*batch):
@@ -169,12 +169,23 @@ def _watching(weights):
         yield tape
 
 
-def _build_optimizer(model):
-    """Creates the variables of the optimizer, as Keras does by other backends: a step that creates them is traced once more."""
-    optimizer, weights = model.optimizer, model.trainable_variables
-    kerass = type(model).train_step is keras.Model.train_step  # another may train some of the weights only
-    if kerass and weights and optimizer is not None and not optimizer.built and model.distribute_strategy.num_replicas_in_sync == 1:
-        optimizer.build(weights)
+@contextlib.contextmanager
+def _built_outside(optimizer):
+    """Lets a step create the variables of the optimizer outside of its graph: one that creates them in it is traced twice."""
+    if optimizer is None or optimizer.built:
+        yield
+        return
+    build = optimizer.build
+
+    def in_scope(variables):
+        with keras.name_scope(optimizer.name, caller=optimizer):  # as in `apply`, by which variables get their paths
+            build(variables)
+
+    optimizer.build = lambda variables: outside_of_graphs(in_scope, variables)
+    try:
+        yield
+    finally:
+        del optimizer.build
 
 
 def _own_step(model):

@@ -138,6 +138,10 @@ class Auto(Importance):
         for choice in self._judged.values():
             choice.judge(draw, gnorms)
 
+    def relabel(self, labels):
+        for choice in self._judged.values():
+            choice.importance.relabel(labels)
+
     def update(self, indices, labels, values):
         """Lets every choice learn, then decides, if it is time for that."""
         for choice in self._judged.values():

@@ -36,9 +36,8 @@ class ImportanceSampler(Saved, PoolSampler):
         presample (int, default None): B, the candidates of each draw, out of which the batch is chosen; above N it means the whole
             data set. None is 64 batches for "approx", "history" and "pcg", three for an `Oracle`, and 1,024, or three batches where
             these are more, for others.
-        draws (default "systematic"): the drawing rule: `"systematic"`, the counts that are nearest to the expected ones, so that no
-            candidate is drawn twice unless that is expected; `"multinomial"`, the paper's, with the same expected counts and
-            more variance; `"without_replacement"`, each candidate at most once.
+        draws (default "systematic"): the drawing rule: `"systematic"`, the counts nearest to the expected ones, none twice unless it
+            is expected; `"multinomial"`, the paper's, of more variance; `"without_replacement"`, each candidate at most once.
         pools (default None): `"random"`, `"permutation"` (walk random permutations: each sample is a candidate equally often),
             `"sequential"` (in the order of the data), or None: permutations for uniform importance, else random.
         reweighting (default "rescaled"): `"rescaled"` keeps the scale of the loss for every k; `"literal"` is the paper's
@@ -100,7 +99,7 @@ class ImportanceSampler(Saved, PoolSampler):
         self._pools.build(len(source))
         self._walk = OrderedPools(getattr(self._pools, "shuffled", True))  # where the importance has no say
         self._walk.build(len(source))
-        self._size, self._checked, self._waiting = len(source), None, None
+        self._size, self._checked, self._waiting, self._labels = len(source), None, None, None
         self.build(len(source), self.read_from(source, classes))
 
     def __deepcopy__(self, memo):
@@ -116,8 +115,11 @@ class ImportanceSampler(Saved, PoolSampler):
         labels = None
         if self.importance.uses_labels and (classes != 0 or self.importance.needs_labels):
             labels, classes = sample_labels(source.targets, classes, self.importance)
-        self.source, self._labels = source, labels
-        self._fingerprint = None
+        if labels is not None and self._labels is not None and not np.array_equal(labels, self._labels):
+            self._learning.learn()
+            self._waiting = None  # of the former labels
+            self.importance.relabel(labels)
+        self.source, self._labels, self._fingerprint = source, labels, None
         return classes
 
     def check_batch_size(self, batch_size):
@@ -127,9 +129,7 @@ class ImportanceSampler(Saved, PoolSampler):
             ValueError: it is above the number of samples, or above the presample.
         """
         if batch_size > len(self.source):
-            raise ValueError(
-                f"`batch_size` must be at most the number of samples, {len(self.source)}. Received: batch_size={batch_size}"
-            )
+            raise ValueError(f"`batch_size` must be at most the number of samples, {self._size}. Received: batch_size={batch_size}")
         self.settings.check_presample(batch_size)
         if self._checked not in (None, batch_size):
             self._waiting = None
@@ -205,9 +205,10 @@ class ImportanceSampler(Saved, PoolSampler):
         size = self._pool_size
         indices = self._pools.next(size, self.rng)
         if len(indices) != size or indices.min() < 0 or indices.max() >= self._size:
-            rule = f"`pools` must return {size} indices in [0, {self._size})"
-            received = f"{len(indices)}, from {min(indices, default=None)} to {max(indices, default=None)}"
-            raise ValueError(f"{rule}. Received: {received}, by {described(self._pools)}")
+            received = (
+                f"{len(indices)}, from {min(indices, default=None)} to {max(indices, default=None)}, by {described(self._pools)}"
+            )
+            raise ValueError(f"`pools` must return {size} indices in [0, {self._size}). Received: {received}")
         return self._pool_of(indices)
 
     def _pool_of(self, indices):

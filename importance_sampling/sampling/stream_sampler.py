@@ -36,7 +36,7 @@ class StreamSampler(PoolSampler):
         self._to_the_end = False
         self._chooses = settings.importance.quantity is not None
         self.build(None, classes)
-        self._window = Window(stream, settings.pool_size(stream.batch_size, held=True) if self._chooses else 0, self._part_of)
+        self._window = Window(stream, self._presample, self._part_of)
 
     def check_batch_size(self, batch_size):
         """Refuses a batch size above the presample.
@@ -76,7 +76,8 @@ class StreamSampler(PoolSampler):
     def draw(self, batch_size):
         """Chooses the samples of one step; see `ImportanceSampler.draw`. Without indices the samples are counted as they come.
 
-        Uniform importance takes the next batch as it comes, and so does one that has nothing to choose by. At the end of a
+        Where the batch whose turn it is is larger than the first that was read, so is the draw. Uniform importance takes the next
+        batch as it comes, and so does one that has nothing to choose by. At the end of a
         generator the pool becomes smaller. Where all of the pool is taken and its samples cannot be shared evenly by the replicas,
         some are in it twice.
 
@@ -86,6 +87,7 @@ class StreamSampler(PoolSampler):
         parts = self._window.next(over_the_end=not self._to_the_end)
         self._learning.learn()
         pool = pool_of_parts(parts if self._has_a_say else parts[:1])
+        batch_size = max(batch_size, len(parts[0]))
         if not self._has_a_say or len(pool) < batch_size:
             pool = shared(pool, self.replicas)
             batch_size = len(pool)
@@ -94,6 +96,10 @@ class StreamSampler(PoolSampler):
     def pass_over(self):
         """Moves on in the stream as `draw` does."""
         self._window.next(over_the_end=not self._to_the_end)
+
+    def _presample(self, size):
+        """How many candidates there are to be where the next batch has that size."""
+        return self.settings.pool_size(max(self.stream.batch_size, size), held=True) if self._chooses else 0
 
     def _part_of(self, indices, batch):
         size = size_of(batch)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from importance_sampling import ArraySource, Draw, ImportanceSampler, weighted_dataset
-from importance_sampling.data.dataset import ordered_dataset
+from importance_sampling.data.dataset import HeldOut
 
 
 class Counting(ArraySource):
@@ -73,7 +73,7 @@ def test_floats_become_floatx_and_integers_stay():
 
 def test_validation_data_come_once_in_their_order():
     source = ArraySource(np.arange(10.0).reshape(10, 1), np.arange(10))
-    dataset = ordered_dataset(source, 4)
+    dataset = HeldOut().dataset(source, 4)
     assert int(dataset.cardinality()) == 3
     for _ in range(2):
         assert [list(y) for _, y in dataset.as_numpy_iterator()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
@@ -81,6 +81,6 @@ def test_validation_data_come_once_in_their_order():
 
 def test_validation_data_without_targets_keep_their_weights():
     source = ArraySource(np.arange(3.0).reshape(3, 1), None, np.array([1.0, 2.0, 3.0]))
-    ((x, y, weights),) = list(ordered_dataset(source, 4))
+    ((x, y, weights),) = list(HeldOut().dataset(source, 4))
     assert x.shape == (3, 1) and y is None
     np.testing.assert_array_equal(weights, [1, 2, 3])

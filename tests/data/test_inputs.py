@@ -126,7 +126,7 @@ def test_a_pydataset_is_told_of_its_epochs_and_shuffled(data):
     training = ImportanceTraining(classifier(), "uniform", seed=0)
     draws = recorded(training)
     training.fit(batches, epochs=3, verbose=0)
-    assert batches.passes == 2
+    assert batches.passes == 3
     orders = [np.concatenate([draw.read()[1] for draw in draws[i : i + 6]]) for i in (0, 6, 12)]
     assert not all(np.array_equal(orders[0], order) for order in orders)
 
@@ -162,7 +162,7 @@ def test_workers_read_ahead_and_in_order(workers):
     before = threading.active_count()
     training.fit(batches, epochs=2, shuffle=False, verbose=0)
     assert draws == 2 * [0, 1, 2, 3, 4, 5]
-    assert batches.events == ["begin", "end", "begin"]
+    assert batches.events == ["begin", "end", "begin", "end"]
     assert len(batches.threads - {threading.get_ident()}) == (3 if workers == 3 else 0)
     assert threading.active_count() <= before + 1  # TensorFlow keeps one of its own
 
@@ -349,3 +349,38 @@ def test_a_generator_that_is_refused_keeps_its_first_batch():
         with pytest.raises(ValueError, match="`(steps_per_epoch|validation_split)`"):
             ImportanceTraining(classifier(), "oracle", presample=60).fit(batches, verbose=0, **arguments)
     assert len(list(batches)) == len(list(streams(X, Y)["generator"]()))
+
+
+def test_a_batch_that_is_larger_than_the_first_is_trained_on_whole():
+    """As by uniform sampling: a generator that was read from begins with a short batch."""
+    sizes = [4, 32, 32, 32, 4, 32]
+    batches = lambda: ((np.full((size, 2), i, np.float32), np.arange(size) % 3) for i, size in enumerate(sizes))  # noqa: E731
+    taken = {}
+    for importance in ("uniform", "pcg", "oracle"):
+        draws = []
+        training = ImportanceTraining(
+            classifier(), importance, seed=0, on_step=lambda draw, _, draws=draws: draws.append((len(draw.indices), draw.pool_size))
+        )
+        training.fit(batches(), steps_per_epoch=len(sizes), verbose=0)
+        taken[importance] = [size for size, _ in draws]
+    assert taken["uniform"] == taken["pcg"] == taken["oracle"] == sizes
+    assert draws[1] == (32, 96)  # three batches of that size, and not three of the first
+
+
+def test_what_is_no_dataset_is_given_no_indices():
+    with pytest.raises(
+        TypeError, match="`dataset` must be a tf.data.Dataset; other batches take the form .* Received: dataset=Told"
+    ):
+        with_indices(Told())
+
+
+def test_batches_that_bring_their_indices():
+    class Indexed(Told):
+        def __getitem__(self, i):
+            return *super().__getitem__(i), {"index": np.arange(4 * i, 4 * i + 4)}
+
+    drawn = []
+    training = ImportanceTraining(classifier(), "history", presample=8, seed=0, on_step=lambda draw, _: drawn.append(draw))
+    training.fit(Indexed(), shuffle=False, verbose=0)
+    for draw in drawn:
+        np.testing.assert_array_equal(draw.indices // 4, draw.read()[0][:, 0])

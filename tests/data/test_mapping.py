@@ -153,3 +153,16 @@ def test_what_is_no_map_is_refused(blobs):
     model = classifier()
     training = ImportanceTraining(model, "uniform", map=lambda x, y: x)
     assert_refused(model, lambda: training.fit(*blobs, verbose=0), r"`map` must return \(x, y\), .* Received: SymbolicTensor")
+
+
+def test_what_is_held_back_is_not_mapped_and_must_have_that_form():
+    x, y = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32), np.arange(64) % 3
+    model = classifier(optimizer=keras.optimizers.SGD(0.0))
+    history = ImportanceTraining(model, "uniform", map=lambda x, y: (0.0 * x, y)).fit(x, y, validation_split=0.5, verbose=0)
+    assert history.history["val_loss"][0] == pytest.approx(model.evaluate(x[32:], y[32:], verbose=0), rel=1e-5)
+    with pytest.raises(
+        ValueError, match=r"`map` must keep .* with `validation_split`, which .* Received: float32\(2,\) for float32\(4,\)"
+    ):
+        wide = np.concatenate([x, x], axis=1)
+        ImportanceTraining(model, "uniform", map=lambda x, y: (x[:2], y)).fit(wide, y, validation_split=0.5, verbose=0)
+    ImportanceTraining(model, "uniform", map=lambda x, y: (x[:2], y)).fit(wide, y, verbose=0)

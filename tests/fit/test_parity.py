@@ -192,3 +192,19 @@ def test_every_argument_of_fit_has_a_row_in_the_parity_table():
     text = (Path(__file__).parents[2] / "docs" / "from_model_fit.md").read_text()
     for name in inspect.signature(keras.Model.fit).parameters:
         assert name == "self" or re.search(rf"^\| .*`{name}`.* \|", text, re.M), name
+
+
+@pytest.mark.parametrize("batch_size", [None, 24])
+def test_validation_without_a_batch_size_of_its_own(batch_size):
+    """It is that of `fit`, or Keras's default, and not that of the batches."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(96, 2)).astype(np.float32), rng.integers(0, 3, 96)
+    found = []
+    for wrap in (lambda model: model, lambda model: ImportanceTraining(model, "uniform", seed=0)):
+        keras.utils.set_random_seed(0)
+        model = classifier(optimizer=keras.optimizers.SGD(0.0))
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(48)
+        held = dict(validation_data=(x, y), validation_steps=1)
+        history = wrap(model).fit(data, batch_size=batch_size, shuffle=False, **held, verbose=0)
+        found.append(history.history["val_loss"])
+    assert found[0] == found[1]

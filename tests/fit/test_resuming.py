@@ -387,3 +387,7 @@ def test_bfloat16_comes_back():
     assign(model.variables, values)
     for one, other in zip(model.get_weights(), before):
         np.testing.assert_array_equal(one.astype("float32"), other.astype("float32"))
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
+    assert Backup(tmp_path, np.int64(7)).save_freq == 7

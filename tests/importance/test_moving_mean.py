@@ -115,3 +115,36 @@ def test_it_knows_which_samples_have_large_gradients(mnist):
 
 def rank_correlation(one, other):
     return np.corrcoef(*(np.argsort(np.argsort(values)) for values in (one, other)))[0, 1]
+
+
+def test_samples_that_change_their_class_take_what_they_lost_with_them():
+    """Cleaned labels: unseen samples have the mean of the class as it is now."""
+    history = HistoryImportance(factor=0.0)
+    history.build(N, C, seed=0)
+    history.update(np.array([0, 1, 3]), LABELS[[0, 1, 3]], np.array([5.0, 2.0, 1.0]))
+    labels = LABELS.copy()
+    labels[0] = 1
+    history.relabel(labels)
+    history.update(np.array([0]), labels[[0]], np.array([4.0]))
+    scores = history.score(Pool(np.arange(N), labels, None))
+    expected = {0: 1.0, 1: 3.0, 2: 7 / 3}  # of 3 alone; of 0 and 1; of all
+    for i in (4, 5, 6):
+        assert scores[i] == pytest.approx(expected[labels[i]])
+
+
+@pytest.mark.parametrize("importance", ["history", "auto"])
+def test_a_fit_with_other_labels_tells_the_importance(importance):
+    x = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
+    y = np.arange(96) % C
+    model = keras.Sequential([keras.Input((4,)), L.Dense(C, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    training = ImportanceTraining(model, importance, presample=32, seed=0)
+    training.fit(x, y, batch_size=16, steps_per_epoch=2, verbose=0)
+    y[:48] = (y[:48] + 1) % C
+    training.fit(x, y, batch_size=16, steps_per_epoch=2, verbose=0)
+    learnt = training.sampler.importance
+    state = (learnt if importance == "history" else learnt._judged["history"].importance).get_state()
+    seen = ~np.isnan(state["means"])
+    assert 16 < seen.sum() < 96 and y[seen].min() < y[seen].max()
+    np.testing.assert_array_equal(state["sums"][0], np.bincount(y[seen], minlength=C))
+    np.testing.assert_allclose(state["sums"][1], np.bincount(y[seen], state["means"][seen], minlength=C), rtol=1e-5)
