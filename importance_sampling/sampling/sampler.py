@@ -36,8 +36,8 @@ class ImportanceSampler(Saved, PoolSampler):
         presample (int, default None): B, the candidates of each draw, out of which the batch is chosen; above N it means the whole
             data set. None is 64 batches for "approx", "history" and "pcg", three for an `Oracle`, and 1,024, or three batches where
             these are more, for others.
-        draws (default "systematic"): the drawing rule: `"systematic"`, the counts nearest to the expected ones, none twice unless it
-            is expected; `"multinomial"`, the paper's, of more variance; `"without_replacement"`, each candidate at most once.
+        draws (default "systematic"): the drawing rule: `"systematic"`, the counts nearest to the expected ones, twice only where
+            that is expected; `"multinomial"`, the paper's, of more variance; `"without_replacement"`, each candidate at most once.
         pools (default None): `"random"`, `"permutation"` (walk random permutations: each sample is a candidate equally often),
             `"sequential"` (in the order of the data), or None: permutations for uniform importance, else random.
         reweighting (default "rescaled"): `"rescaled"` keeps the scale of the loss for every k; `"literal"` is the paper's
