@@ -66,10 +66,10 @@ class Backup(keras.callbacks.Callback):
         self.delete_checkpoint = delete_checkpoint
         self.on_error = on_error
         self._served = False  # by an engine
-        self._last, self._due = -1, False
+        self._last, self._since, self._due = -1, 0, False  # step of this epoch; steps since a backup was due
 
     def on_train_begin(self, logs=None):
-        self._served, self._due = False, False
+        self._served, self._since, self._due = False, 0, False
 
     def on_epoch_begin(self, epoch, logs=None):
         self._last = -1
@@ -80,8 +80,9 @@ class Backup(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.save_freq != "epoch":  # steps of one execution come together
-            self._due = self._due or (batch + 1) // self.save_freq > (self._last + 1) // self.save_freq
-            self._last = batch
+            self._since, self._last = self._since + batch - self._last, batch
+            if self._since >= self.save_freq:
+                self._since, self._due = 0, True
 
     def on_epoch_end(self, epoch, logs=None):
         self._due = self._due or self.save_freq == "epoch"

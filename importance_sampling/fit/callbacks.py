@@ -178,7 +178,7 @@ class ImportanceSampling(Saved, Engine):
         else:
             indices = checked_indices(indices, found)
         self._seen += found
-        pool = Pool(indices, labels_of((x, y, own), self._sampler.labelled, self._apart), lambda rows: take((x, y, own), rows))
+        pool = Pool(indices, labels_of((x, y, own), self._sampler, self._apart), lambda rows: take((x, y, own), rows))
         if found < self._batch_size:  # the last batch: some samples twice where the replicas cannot share it otherwise
             pool = shared(pool, self._replicas)
         draw = self._outside(self._sampler.choose)(pool, self._batch_size)
@@ -203,6 +203,8 @@ class ImportanceSampling(Saved, Engine):
             self._sampler.build(None, classes_of_batch(self.model, importance, batch[1], self._apart))
             if self._learnt is not None:
                 self._sampler.set_state(self._learnt)
+                if self._restored is not None:  # what was decided before this fit is not said again
+                    self._said_before = self._shown = len(self._decisions)
             self._built, self._learnt, self._restored = True, None, None
         x, y, own = self._example(take(batch, slice(self._batch_size)))
         self._prepare_step(x, y, own)

@@ -154,7 +154,7 @@ class Engine(keras.callbacks.Callback, ABC):
             start = time.perf_counter()
             try:
                 if self.resuming.passes_over:
-                    logs = self.resuming.pass_over(*self._passed(iterator))
+                    logs = {**self.resuming.pass_over(*self._passed(iterator)), **(self._logs.last if self._logs else {})}
                     continue
                 draw = self._draw(iterator)
             except StopIteration:

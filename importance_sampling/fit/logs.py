@@ -16,6 +16,7 @@ class DrawLogs:
 
     def __init__(self):
         self._samples = self._uniform_samples = 0
+        self.last = {}  # the numbers of the last step
 
     def added_to(self, logs, draw, ratio):
         """The logs of a step with this draw, a dictionary, and these numbers; `ratio` is None where it is not known."""
@@ -24,13 +25,15 @@ class DrawLogs:
         self._uniform_samples += draw.uniform_size or len(draw)
         ratio = math.nan if ratio is None else ratio
         found = (ratio, len(draw), float(effective_sample_size(draw)), self._samples, self._uniform_samples)
-        return {**logs, **dict(zip(NAMES, found))}
+        self.last = dict(zip(NAMES, found))
+        return {**logs, **self.last}
 
     def get_state(self):
-        return {"samples": self._samples, "uniform_samples": self._uniform_samples}
+        return {"samples": self._samples, "uniform_samples": self._uniform_samples, "last": dict(self.last)}
 
     def set_state(self, state):
         self._samples, self._uniform_samples = int(state["samples"]), int(state["uniform_samples"])
+        self.last = dict(state["last"])
 
 
 def check_metrics(model):

@@ -29,11 +29,12 @@ class Oracle(Importance):
             `ignore_class` of a loss, Keras divides by what is valid in the whole batch: there one pass takes the whole pool, so
             that all scores have one unit. Where memory is short for that, make `presample` smaller.
         tau (float, default None): number >= 1, below which nothing is scored: batches are then those of uniform sampling, and tell
-            whether scores would pay, see `Gain`. A pool of B pays for itself above `(B + 3 b) / (3 b)` where a backward pass takes
-            twice the time of a forward one, which is 2 for the pool of three batches. None scores always.
+            whether scores would pay: ideal ones are worth a batch `tau^2` times as large, see `Gain`. A pool of B pays for itself
+            above `sqrt((B + 3 b) / (3 b))` where a backward pass takes twice the time of a forward one, which is 1.41 for the pool
+            of three batches. None scores always; `"full_gnorm"`, which only scores tell, must.
 
     Raises:
-        ValueError: `quantity` is unknown, `batch_size` is below 1 or `tau` is.
+        ValueError: `quantity` is unknown, `batch_size` is below 1 or `tau` is, or goes with `"full_gnorm"`.
 
     Example:
         >>> import keras, numpy as np
@@ -54,6 +55,8 @@ class Oracle(Importance):
             raise ValueError(f"`quantity` must be one of {', '.join(SCORES)}. Received: quantity={quantity!r}")
         self.quantity = quantity
         self.tau = number("tau", tau, ">= 1", lambda tau: tau >= 1, or_none=True)
+        if quantity == "full_gnorm" and self.tau is not None:
+            raise ValueError(f"`tau` must be None for quantity='full_gnorm', which training steps do not tell. Received: tau={tau}")
         self._model = model
         self._scorer = None if model is None else Scorer(model, quantity)
         self._batch_size = whole_number("batch_size", batch_size, least=1)

@@ -10,11 +10,11 @@ _LEAST, _MOMENTUM = 20, 0.95  # batches
 
 
 class Gain:
-    """`tau`, how many times as large a uniform batch would have to be for the gradient that ideal scores give.
+    """`tau`, the square root of how many times as large a uniform batch would have to be for the gradient that ideal scores give.
 
-    With gradient norms g, scores in proportion to g reduce the second moment of the gradient from `mean(g^2)` to `mean(g)^2`. tau
-    is the square root of the first over the second: at least 1, and 1 where all samples count the same. A moving mean of some 20
-    batches, which need not be uniform draws.
+    With gradient norms g, scores in proportion to g reduce the second moment of the gradient from `mean(g^2)` to `mean(g)^2`, and a
+    batch `tau^2` times as large would do the same. tau is at least 1, and 1 where all samples count the same. A moving mean of some
+    20 batches, which need not be uniform draws.
 
     References:
         Section 3.3 of arXiv:1803.00942.

@@ -11,7 +11,7 @@ from importance_sampling.importance.base import IMPORTANCES, Importance
 from importance_sampling.importance.gaussian import PerClassGaussian
 from importance_sampling.importance.lstm import LSTMImportance
 from importance_sampling.importance.moving_mean import HistoryImportance
-from importance_sampling.sampling.choice import Choice
+from importance_sampling.sampling.choice import Choice, decision
 from importance_sampling.types import State
 
 _EVERY = 100  # steps between decisions
@@ -106,7 +106,7 @@ class Auto(Importance):
         self._judged = {name: self._choice(name) for name in cheap}
         self._trial = "approx" if "approx" in self.choices and classes is not None else None  # what was not tried yet
         self._trial_ends = None
-        self._clock, self._spans = None, deque(maxlen=100)
+        self._clock, self._spans, self._unmeasured = None, deque(maxlen=100), 0  # batches since the clock was read
 
     def prepare(self, pool_size, batch_size):
         self._sizes, self._clock = (pool_size, batch_size), None
@@ -124,6 +124,7 @@ class Auto(Importance):
         if self._paused < self._pause:
             self._paused += 1
             self._steps += batches
+            self._unmeasured += batches
             return False
         self._paused = 0
         return True
@@ -154,7 +155,7 @@ class Auto(Importance):
 
     def _choice(self, name):
         made = {
-            "pcg": lambda: PerClassGaussian(decay=0.95**self.draws_ahead, quantity="gnorm"),  # it learns once from each pool
+            "pcg": lambda: PerClassGaussian(quantity="gnorm"),
             "history": HistoryImportance,
             "approx": lambda: LSTMImportance(quantity="gnorm"),
         }[name]()
@@ -162,11 +163,11 @@ class Auto(Importance):
         made.build(self._size, self._classes, self._seed)
         if self._sizes is not None:
             made.prepare(*self._sizes)
-        return Choice(made, every=4 if name == "approx" else 1)
+        return Choice(made, every=4 if name == "approx" else 1, decay=0.95 if name == "pcg" else None)
 
     def _decide(self):
         costs = {name: ratio + self._charge(name) for name, ratio in self.ratios.items()}
-        if not costs:
+        if not costs or self._sizes and self._sizes[0] <= self._sizes[1]:  # a pool of one batch leaves no choice
             return
         best = min(costs, key=costs.get)
         now = costs.get(self.chosen, 1.0)
@@ -197,14 +198,8 @@ class Auto(Importance):
                 del self._judged[name]
 
     def _change(self, name, costs):
-        ratios = self.ratios
-        others = ", ".join(f"by {other!r} {ratios[other]:.2f} times" for other in costs if other != name)
-        if name == "uniform":
-            said = f"the gradient would vary {others} as much, with the time that takes no less"
-        else:
-            said = f"the gradient varies {ratios[name]:.2f} times as much as by uniform sampling" + (others and f", {others}")
-            said += f"; it takes {100 * self._charge(name):.1f} % of a step"
-        self.decisions.append(f"importance 'auto' has chosen {name!r} after {self._steps} steps: {said}.")
+        ratios = {other: ratio for other, ratio in self.ratios.items() if other in costs}
+        self.decisions.append(decision(name, self._steps, ratios, 0.0 if name == "uniform" else self._charge(name)))
         self.chosen = name
 
     def _charge(self, name):
@@ -218,8 +213,8 @@ class Auto(Importance):
     def _time(self, batches):
         now = time.perf_counter()
         if self._clock is not None:
-            self._spans.append((now - self._clock) / batches)
-        self._clock = now
+            self._spans.append((now - self._clock) / (batches + self._unmeasured))
+        self._clock, self._unmeasured = now, 0
 
     def get_state(self) -> State:
         mind = {"chosen": self.chosen, "trial": self._trial, "trial_ends": self._trial_ends}

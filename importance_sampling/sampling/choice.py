@@ -18,13 +18,14 @@ class Choice:
     Args:
         importance: it learns, and is asked for scores.
         every (int, default 1): it is judged by one of so many draws, if scores are dear.
+        decay (float, default None): what a batch leaves of what was learnt before, of an importance that learns once from a pool.
 
     Attributes:
         seconds (float): what it takes in a step, on average lately.
     """
 
-    def __init__(self, importance, every=1):
-        self.importance = importance
+    def __init__(self, importance, every=1, decay=None):
+        self.importance, self._decay = importance, decay
         self.seconds = 0.0
         self._moments = RunningMoments(len(_FRACTIONS) + 1)
         self._every, self._told = every, 0
@@ -60,6 +61,8 @@ class Choice:
     def learn(self, indices, labels, values, batches):
         """Lets the importance learn from m batches of b samples, `(m b,)`, at once if it can."""
         start = time.perf_counter()
+        if self._decay is not None:
+            self.importance.decay = self._decay**batches
         if batches == 1 or self.importance.learns_at_once or not self.importance.uses_indices:  # a class learns once from a pool
             self.importance.update(indices, labels, values)
         else:
@@ -76,3 +79,19 @@ class Choice:
         self.importance.set_state(state["importance"])
         self._moments.set_state(state["moments"])
         self._told = int(state["told"])
+
+
+def decision(name, steps, ratios, charge):
+    """The sentence that says what was chosen after so many steps, and why.
+
+    Args:
+        ratios: by name, those that were considered.
+        charge: of the time of a step, the part that it takes.
+    """
+    others = ", ".join(f"by {other!r} {ratio:.2f} times" for other, ratio in ratios.items() if other != name)
+    if name == "uniform":
+        said = f"the gradient would vary {others} as much, with the time that takes no less"
+    else:
+        said = f"the gradient varies {ratios[name]:.2f} times as much as by uniform sampling" + (others and f", {others}")
+        said += f"; it takes {100 * charge:.1f} % of a step"
+    return f"importance 'auto' has chosen {name!r} after {steps} steps: {said}."

@@ -60,13 +60,20 @@ def multinomial(scores, b, rng):
 def systematic(scores, b, rng):
     """Draws at b equally spaced points with one common random offset (systematic resampling). Expected counts are `b p_i`.
 
-    Every count is `floor(b p_i)` or `ceil(b p_i)`, the least variance that draws with this mean can have.
+    Every count is `floor(b p_i)` or `ceil(b p_i)`, the least variance that draws with this mean can have. The candidates are put in
+    random order before: else data whose order has a period, as classes in turn or the hours of days, give batches of one phase.
 
     Example:
-        >>> systematic(np.array([0.25, 0.75]), 4, np.random.default_rng(0))
-        (array([0, 1, 1, 1]), array([1., 3.]))
+        >>> positions, expected = systematic(np.array([0.25, 0.75]), 4, np.random.default_rng(0))
+        >>> sorted(positions.tolist()), expected
+        ([0, 1, 1, 1], array([1., 3.]))
     """
-    return _invert(scores, (np.arange(b) + rng.random()) / b), b * scores
+    order = rng.permutation(len(scores))
+    return order[_at_equal_spaces(scores[order], b, rng)], b * scores
+
+
+def _at_equal_spaces(scores, b, rng):
+    return _invert(scores, (np.arange(b) + rng.random()) / b)
 
 
 def without_replacement(scores, b, rng):
@@ -92,7 +99,7 @@ def without_replacement(scores, b, rng):
     missing = b - len(certain)
     if not missing:
         return certain, inclusion
-    return np.concatenate([certain, others[systematic(inclusion[others] / missing, missing, rng)[0]]]), inclusion
+    return np.concatenate([certain, others[_at_equal_spaces(inclusion[others] / missing, missing, rng)]]), inclusion
 
 
 def inclusion_probabilities(scores, b):

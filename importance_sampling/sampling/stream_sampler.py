@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from importance_sampling.data.labels import class_ids
+from importance_sampling.data.labels import class_ids, class_ids_if_any
 from importance_sampling.data.streams import num_batches
 from importance_sampling.data.structures import size_of
 from importance_sampling.data.windows import Part, Window, pool_of_parts
@@ -105,7 +105,7 @@ class StreamSampler(PoolSampler):
         size = size_of(batch)
         indices = np.arange(self._seen, self._seen + size) if indices is None else indices
         self._seen += size
-        return Part(batch, indices, labels_of(batch, self.labelled, self._apart))
+        return Part(batch, indices, labels_of(batch, self, self._apart))
 
 
 def shared(pool, replicas):
@@ -118,6 +118,14 @@ def shared(pool, replicas):
     return dataclasses.replace(pool, indices=pool.indices[twice], labels=labels, read=lambda positions: pool.read(twice[positions]))
 
 
-def labels_of(batch, labelled, apart=None):
-    """The class ids of a batch `(x, y, sample_weight)`, `(b,)`, or None."""
-    return class_ids(apart(batch[1]) if apart else batch[1])[0] if labelled else None
+def labels_of(batch, sampler, apart):
+    """The class ids of a batch `(x, y, sample_weight)`, `(b,)`, or None.
+
+    Only the first batch has told whether targets are classes. What turns out to be none, as in a regression that begins with whole
+    numbers, is of one class where the importance can do without.
+    """
+    if not sampler.labelled:
+        return None
+    targets = apart(batch[1])
+    found = class_ids(targets) if sampler.importance.needs_labels else class_ids_if_any(targets)
+    return np.zeros(size_of(batch), np.int64) if found is None else found[0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from importance_sampling import ImportanceTraining, ItemSource, LSTMImportance, with_indices
+from importance_sampling import ImportanceSampling, ImportanceTraining, ItemSource, LSTMImportance, with_indices
 from importance_sampling.data.sources import ArraySource
 from tests.checks import assert_refused
 from tests.fit.test_training import recorded
@@ -384,3 +384,19 @@ def test_batches_that_bring_their_indices():
     training.fit(Indexed(), shuffle=False, verbose=0)
     for draw in drawn:
         np.testing.assert_array_equal(draw.indices // 4, draw.read()[0][:, 0])
+
+
+@pytest.mark.parametrize("importance", ["history", lambda: LSTMImportance(history=3, units=4)])
+def test_a_regression_that_begins_with_whole_numbers(importance):
+    """Its first batches look like classes."""
+    targets = np.zeros(96, np.float32)
+    targets[50::7] = 0.37
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(96, 2)).astype(np.float32)
+    data = with_indices(tf.data.Dataset.from_tensor_slices((x, targets))).batch(16)
+    importance = importance if isinstance(importance, str) else importance()
+    ImportanceTraining(model, importance, presample=32, seed=0).fit(data, epochs=2, verbose=0)
+    callback = ImportanceSampling(8, importance, seed=0)
+    model.fit(data, epochs=2, shuffle=False, callbacks=[callback], verbose=0)
+    assert int(model.optimizer.iterations) == 24

@@ -215,3 +215,18 @@ def test_bad_data_are_refused_before_the_first_step(arguments, text):
     model = classifier()
     callback = ImportanceSampling(**arguments)
     assert_refused(model, lambda: model.fit(X, Y, batch_size=30, callbacks=[callback], verbose=0), text)
+
+
+def test_what_was_decided_before_a_state_was_saved_is_not_said_again():
+    class Deciding(PerClassGaussian):
+        decisions = ()
+
+        def build(self, size, classes, seed):
+            super().build(size, classes, seed)
+            self.decisions = ["one"]
+
+    x, y = np.random.default_rng(0).normal(size=(96, 2)).astype(np.float32), np.arange(96) % 3
+    model, first, second = classifier(), *(ImportanceSampling(8, Deciding(), seed=0) for _ in range(2))
+    model.fit(x, y, batch_size=24, callbacks=[first], verbose=0)
+    second.set_state(first.get_state())
+    assert model.fit(x, y, batch_size=24, callbacks=[second], verbose=0).decisions == []

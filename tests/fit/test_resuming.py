@@ -391,3 +391,22 @@ def test_bfloat16_comes_back():
 
 def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
     assert Backup(tmp_path, np.int64(7)).save_freq == 7
+
+
+@pytest.mark.parametrize("backup", BACKUPS)
+def test_steps_between_backups_may_be_more_than_an_epoch_has(backup, tmp_path):
+    """They are counted across epochs, as Keras counts them."""
+    expected = undisturbed("history")
+    assert run("history", BACKUPS[backup](tmp_path, 40), DiesAt(95))[3] is None
+    found = run("history", BACKUPS[backup](tmp_path, 40))
+    assert_same(found, expected)
+    assert min(found[1]) == 81  # two backups were made
+
+
+def test_callbacks_see_the_same_keys_in_steps_that_are_passed_over(tmp_path):
+    keys = []
+    seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: keys.append(sorted(logs)))
+    run("history", Backup(tmp_path, 7), DiesAt(47), seen, logs=True)
+    died = len(keys)
+    run("history", Backup(tmp_path, 7), seen, logs=True)
+    assert len(keys) > died > 40 and all(found == keys[0] for found in keys) and "samples" in keys[0]

@@ -94,3 +94,8 @@ def test_a_state_has_what_was_measured():
 def test_bad_thresholds(tau):
     with pytest.raises(ValueError, match="`tau` must be None or a number >= 1"):
         Oracle(tau=tau)
+
+
+def test_what_only_scores_tell_needs_scores():
+    with pytest.raises(ValueError, match="`tau` must be None for quantity='full_gnorm'"):
+        Oracle(quantity="full_gnorm", tau=1.5)

@@ -4,7 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from importance_sampling import ArraySource, Auto, ImportanceSampler, ImportanceSampling, ImportanceTraining, with_indices
+from importance_sampling import (
+    ArraySource,
+    Auto,
+    ImportanceSampler,
+    ImportanceSampling,
+    ImportanceTraining,
+    PerClassGaussian,
+    Pool,
+    with_indices,
+)
+from importance_sampling.sampling.choice import Choice
 from tests.models import classifier
 
 N, B = 2000, 40
@@ -270,3 +280,36 @@ def test_steps_that_are_not_looked_at_are_those_of_plain_uniform_sampling():
     for one, other in zip(*(weights for weights, _ in found)):
         np.testing.assert_allclose(one, other, atol=1e-5)
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-4)
+
+
+@pytest.mark.parametrize("batches", [1, 8])
+def test_a_class_forgets_by_batches_however_many_come_at_once(batches):
+    one = Choice(PerClassGaussian(quantity="gnorm"), decay=0.95)
+    one.importance.build(100, 2, 0)
+    for _ in range(32 // batches):
+        one.learn(np.arange(2 * batches), np.tile([0, 1], batches), np.tile([1.0, 2.0], batches), batches)
+    assert one.importance.decay == pytest.approx(0.95**batches)
+    before = one.importance.score(Pool(np.arange(2), np.arange(2), None))
+    one.learn(np.arange(2 * batches), np.tile([0, 1], batches), np.tile([5.0, 2.0], batches), batches)
+    after = one.importance.score(Pool(np.arange(2), np.arange(2), None))
+    assert before[0] == pytest.approx(1.0) and 1.0 < after[0] < 5.0
+
+
+def test_a_pool_of_one_batch_leaves_nothing_to_decide():
+    x, y = blobs()
+    model = classifier(features=4, classes=4, optimizer=keras.optimizers.Adam(1e-2))
+    training = ImportanceTraining(model, "auto", seed=0)
+    history = training.fit(x[:B], y[:B], batch_size=B, epochs=400, verbose=0)
+    assert history.decisions == [] and training.sampler.importance.chosen == "uniform"
+
+
+def test_the_time_of_a_step_is_that_of_all_that_passed():
+    auto = Auto(charges="measured")
+    auto.bind(None)
+    auto.build(N, 4, 0)
+    auto._pause = 3
+    auto._time(1)
+    auto._clock -= 4.0
+    assert [auto.watches(1) for _ in range(4)] == [False, False, False, True]
+    auto._time(1)
+    assert auto._spans[-1] == pytest.approx(1.0, rel=0.01)

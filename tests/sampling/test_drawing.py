@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from importance_sampling import ArraySource, ImportanceSampler
 from importance_sampling.sampling.drawing import inclusion_probabilities, multinomial, systematic, without_replacement
 
 P = np.array([0.0, 0.02, 0.08, 0.1, 0.3, 0.5, 0.0])
@@ -55,6 +56,9 @@ def test_the_end_of_the_distribution_is_never_passed(draw):
         def random(self, size=None):
             return np.full(size, np.nextafter(1, 0)) if size else np.nextafter(1, 0)
 
+        def permutation(self, size):
+            return np.arange(size)
+
     p = np.array([1 / 3, 1 / 3, 1 / 3 + 1e-16, 0.0])
     assert draw(p, 1, Last())[0].max() == 2
 
@@ -101,3 +105,19 @@ def test_without_replacement_includes_as_often_as_it_says():
     expected = draws[0][1]
     np.testing.assert_allclose(expected[:2], [1.0, 2 / 3])
     np.testing.assert_allclose(share, expected, atol=4 * 0.5 / np.sqrt(20_000))
+
+
+@pytest.mark.parametrize("pools", ["random", "permutation", "sequential"])
+@pytest.mark.parametrize("importance", ["pcg", "history"])
+def test_an_order_with_a_period_makes_no_batches_of_one_phase(importance, pools):
+    """Hours of 60 days, batches of 48: the mean of a value of the hour varies as it does by uniform sampling. With equal scores and
+    400 batches the ratio of variances is within 0.8 and 1.25 at four standard errors; in the order of the data it was above 20."""
+    n, b = 24 * 60, 48
+    hours = np.arange(n) % 24
+    sampler = ImportanceSampler(ArraySource(np.zeros((n, 1)), hours // 8), importance, k=1.0, pools=pools, seed=0)
+    means = []
+    for _ in range(400):
+        draw = sampler.draw(b)
+        means.append(np.cos(2 * np.pi * hours[draw.indices] / 24).mean())
+        sampler.update(draw, np.ones(b), np.ones(b))
+    assert 0.75 < np.var(means) / (0.5 / b * (n - b) / (n - 1)) < 1.25

@@ -85,7 +85,8 @@ def test_a_smaller_batch_does_not_shrink_the_step_of_a_summed_loss(importance, r
         np.testing.assert_allclose(told[0], told[0][0], rtol=1e-5)  # what single samples lost
         expected = (64 if reduction == "sum" else 1) * told[2][0]
         assert told[0][0] < 3 and history["loss"][0] == pytest.approx(expected, rel=0.2)
-    np.testing.assert_allclose(moved[0], moved[1], rtol=1e-3, atol=1e-7)
+    # "history" has bounds of several steps, so that weights vary a little about 1; a step that shrinks does so by a factor of 8
+    np.testing.assert_allclose(moved[0], moved[1], rtol=1e-2, atol=1e-7)
 
 
 class Items:
