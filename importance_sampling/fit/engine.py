@@ -241,7 +241,7 @@ class Engine(keras.callbacks.Callback, ABC):
         without = (
             "for an importance that scores by the model, which sees" if oracle else "with `validation_split`, which holds back"
         )
-        if (oracle or held_out) and form_of(example[0]) != form_of(batch[0]):
+        if self._hooks.map and (oracle or held_out) and form_of(example[0]) != form_of(batch[0]):
             raise ValueError(
                 f"`map` must keep the shape and type of x {without} the samples without it. "
                 f"Received: {form_of(example[0])} for {form_of(batch[0])}"

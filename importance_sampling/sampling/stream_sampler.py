@@ -126,6 +126,6 @@ def labels_of(batch, sampler, apart):
     """
     if not sampler.labelled:
         return None
-    targets = apart(batch[1])
+    targets = apart(batch[1]) if apart else batch[1]
     found = class_ids(targets) if sampler.importance.needs_labels else class_ids_if_any(targets)
     return np.zeros(size_of(batch), np.int64) if found is None else found[0]
