@@ -114,15 +114,17 @@ def picture(found, path):
 
 
 def _errors_axis(axis, runs):
-    """Equal ratios are equal heights, so that the ends show beside the beginning; the numbers are plain."""
+    """Where errors differ much, equal ratios are equal heights, so that the ends show beside the beginning; the numbers are plain."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     errors = np.concatenate([[row[2] for row in run["curve"]] for run in runs])
     bottom, top = errors[errors > 0].min(initial=100), min(errors.max(), 2.5 * max(run["error"] for run in runs))
+    if top < 1.5 * bottom:
+        return
     decades = 10.0 ** np.arange(-2, 3)
     marks = [1, 2, 5] if top > 5 * bottom else [1, 1.2, 1.5, 2, 3, 4, 5, 7]
     axis.set_yscale("log", nonpositive="clip")
-    axis.set_ylim(0.9 * bottom, max(1.1 * top, bottom))
+    axis.set_ylim(0.9 * bottom, 1.1 * top)
     axis.yaxis.set_major_locator(FixedLocator(np.outer(decades, marks).ravel()))
     axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
