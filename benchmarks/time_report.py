@@ -114,7 +114,7 @@ def picture(found, path):
 
 
 def _errors_axis(axis, runs):
-    """Where errors differ much, equal ratios are equal heights, so that the ends show beside the beginning; the numbers are plain."""
+    """Where errors differ much, equal ratios are equal heights, so that the ends show beside the beginning; numbers are plain."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     errors = np.concatenate([[row[2] for row in run["curve"]] for run in runs])
