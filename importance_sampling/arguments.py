@@ -7,8 +7,8 @@ import os
 import numpy as np
 
 
-def whole_number(name, value, least, or_none=False):
-    """The value as an int; None, where that is allowed.
+def whole_number(name, value, least, or_none=False, other=""):
+    """The value as an int; None, where that is allowed. `other` is in words what else may be given, which the caller knows.
 
     Raises:
         ValueError: it is no whole number, or below the least.
@@ -24,7 +24,7 @@ def whole_number(name, value, least, or_none=False):
     if value is None and or_none:
         return None
     if not (_is(numbers.Integral, value) and value >= least):
-        raise ValueError(_sentence(name, f"a whole number >= {least}", or_none, value))
+        raise ValueError(_sentence(name, f"{other and f'{other} or '}a whole number >= {least}", or_none, value))
     return int(value)
 
 

@@ -1,14 +1,13 @@
 """Backups of a `fit`: where they are, and when it is time for one."""
 
 import contextlib
-import numbers
 import os
 import warnings
 from pathlib import Path
 
 import keras
 
-from importance_sampling.arguments import is_path
+from importance_sampling.arguments import is_path, whole_number
 from importance_sampling.data.state_file import StateFileError, previous, read_state, write_state
 from importance_sampling.fit.beside_keras import FILE, BesideKeras
 
@@ -54,15 +53,14 @@ class Backup(keras.callbacks.Callback):
 
     def __init__(self, directory, save_freq="epoch", delete_checkpoint=True, on_error="warn"):
         super().__init__()
-        whole = isinstance(save_freq, numbers.Integral) and not isinstance(save_freq, bool) and save_freq >= 1
-        if not (whole or isinstance(save_freq, str) and save_freq == "epoch"):
-            raise ValueError(f"`save_freq` must be 'epoch' or a whole number >= 1. Received: save_freq={save_freq!r}")
+        if not (isinstance(save_freq, str) and save_freq == "epoch"):
+            save_freq = whole_number("save_freq", save_freq, least=1, other="'epoch'")
         if on_error not in ("warn", "raise"):
             raise ValueError(f"`on_error` must be 'warn' or 'raise'. Received: on_error={on_error!r}")
         if not is_path(directory):
             raise ValueError(f"`directory` must be a path. Received: directory={directory!r}")
         self.directory = os.fspath(directory)
-        self.save_freq = int(save_freq) if whole else save_freq
+        self.save_freq = save_freq
         self.delete_checkpoint = delete_checkpoint
         self.on_error = on_error
         self._served = False  # by an engine

@@ -33,7 +33,7 @@ class DrawLogs:
 
     def set_state(self, state):
         self._samples, self._uniform_samples = int(state["samples"]), int(state["uniform_samples"])
-        self.last = dict(state["last"])
+        self.last = dict(state.get("last", {}))  # a backup that was made before these were kept has none
 
 
 def check_metrics(model):

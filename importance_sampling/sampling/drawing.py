@@ -73,6 +73,7 @@ def systematic(scores, b, rng):
 
 
 def _at_equal_spaces(scores, b, rng):
+    """`(b,)` positions, in the order of the candidates."""
     return _invert(scores, (np.arange(b) + rng.random()) / b)
 
 

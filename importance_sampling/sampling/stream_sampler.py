@@ -77,9 +77,8 @@ class StreamSampler(PoolSampler):
         """Chooses the samples of one step; see `ImportanceSampler.draw`. Without indices the samples are counted as they come.
 
         Where the batch whose turn it is is larger than the first that was read, so is the draw. Uniform importance takes the next
-        batch as it comes, and so does one that has nothing to choose by. At the end of a
-        generator the pool becomes smaller. Where all of the pool is taken and its samples cannot be shared evenly by the replicas,
-        some are in it twice.
+        batch as it comes, and so does one that has nothing to choose by. At the end of a generator the pool becomes smaller. Where
+        all of the pool is taken and its samples cannot be shared evenly by the replicas, some are in it twice.
 
         Raises:
             StopIteration: this pass has come to its end, where the epoch ends with it, or there is no next pass.
