@@ -38,7 +38,8 @@ class Case:
         """What `fit` is given."""
         if not self.streamed:
             return {"x": x, "y": y, "batch_size": self.batch_size}
-        return {"x": tf.data.Dataset.from_tensor_slices((x, y)).shuffle(10_000, seed=0).repeat().batch(self.batch_size)}
+        shuffled = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(10_000, seed=0).repeat()
+        return {"x": shuffled.batch(self.batch_size), "shuffle": False}
 
 
 def images():

@@ -2,18 +2,19 @@
 
     python -m benchmarks.scale
 
-Of batches of 128, without data to read: microseconds a step, medians over turns of 64 steps. Memory is what the process holds more
-once the sampler has drawn, as Python's `tracemalloc` counts it; of `"history in a file"` what the process held more at most, with
-the file as far as it was mapped.
+Of batches of 128, without data to read: microseconds a step, medians over turns of 64 steps, and those over processes, in which the
+sizes take turns. Memory is what the process holds more once the sampler has drawn, as Python's `tracemalloc` counts it; of "history
+in a file" what the process held more at most, with the file as far as it was mapped.
 """
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 
@@ -52,14 +53,19 @@ def microseconds(sampler, turns=40, steps=64):
     return 1e6 * float(np.median(found[turns // 8 :]))
 
 
+def peak():
+    """Bytes that this process held at most, on Linux; `getrusage` would count the process that started it too."""
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1))
+
+
 def one(method, size):
     """Microseconds a step and bytes a sample, in this process."""
     if method == "history in a file":
         with tempfile.TemporaryDirectory() as directory:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            before = peak()
             sampler = ImportanceSampler(Nothing(size), HistoryImportance(directory=directory), seed=0, classes=0)
             found = microseconds(sampler)
-            return found, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / size
+            return found, (peak() - before) / size
     tracemalloc.start()
     sampler = ImportanceSampler(Nothing(size), method, seed=0, classes=0)
     sampler.draw(128)
@@ -68,15 +74,15 @@ def one(method, size):
     return microseconds(sampler), held / size
 
 
-def measured(methods=METHODS, sizes=SIZES):
-    """Rows: dictionaries of `method`, `size`, `microseconds` and `bytes` a sample; each of a process of its own."""
-    rows = []
-    for method in methods:
-        for size in sizes:
-            command = [sys.executable, "-m", "benchmarks.scale", "--one", method, str(size)]
-            printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-            rows.append({"method": method, "size": size, "microseconds": float(printed[-2]), "bytes": float(printed[-1])})
-    return rows
+def measured(methods=METHODS, sizes=SIZES, rounds=5):
+    """Rows: dictionaries of `method`, `size`, `microseconds` and `bytes` a sample, medians of processes of their own."""
+    found = {(method, size): [] for method in methods for size in sizes}
+    for (method, size), values in rounds * list(found.items()):
+        command = [sys.executable, "-m", "benchmarks.scale", "--one", method, str(size)]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        values.append([float(value) for value in printed[-2:]])
+    medians = {row: np.median(values, axis=0).tolist() for row, values in found.items()}
+    return [{"method": method, "size": size, "microseconds": m, "bytes": b} for (method, size), (m, b) in medians.items()]
 
 
 def table(rows):

@@ -40,13 +40,12 @@ def metric_weights(model, x, y, fixed=None):
     if all(type(metric) is keras.metrics.Mean for metric in model.metrics):  # those of losses
         return contextlib.nullcontext
     x, y = _few(x, y, fixed)
-    if _error(model, x, y, None):  # not of our making
+    errors = _errors(model, x, y, SHAPES)
+    taken = [name for name, error in errors.items() if error is None]
+    if not errors or taken == ["(b,)"]:
         return contextlib.nullcontext
-    errors = {}
-    for name, shape in SHAPES.items():
-        errors[name] = _error(model, x, y, shape)
-        if errors[name] is None:
-            return contextlib.nullcontext if name == "(b,)" else lambda: _shaped(model, shape)  # noqa: B023
+    if taken:
+        return lambda: _shaped(model, SHAPES[taken[0]])
     raise ValueError(
         f"`weighted_metrics` must take sample weights of shape {', '.join(SHAPES)}, since they carry the importance weights; give "
         f"those that do not as `metrics`. Received: {errors['(b,)']}"
@@ -55,7 +54,7 @@ def metric_weights(model, x, y, fixed=None):
 
 def build_metrics(model, x, y, fixed=None):
     """Gives the metrics their variables, as the first step would. The arguments are those of `metric_weights`."""
-    _error(model, *_few(x, y, fixed), None)  # one of the user's is told of by the step
+    _errors(model, *_few(x, y, fixed), {})
 
 
 def _few(x, y, fixed):
@@ -63,20 +62,27 @@ def _few(x, y, fixed):
     return map_arrays(lambda a: tf.gather(a, few), (x, y))
 
 
-def _error(model, x, y, shape):
-    """What the metrics raise when they are given such weights, None where they take them."""
+def _errors(model, x, y, shapes):
+    """What the metrics raise when they are given weights of one shape after another, up to the first that they take: by the name of
+    the shape, None for that one. Nothing where they raise without weights too, which is not of our making: the step tells of it."""
+    few = keras.tree.flatten(x)[0]
+    errors = {}
 
     def update():
         y_pred = forward(model, x)
-        model.compute_metrics(x, y, y_pred, sample_weight=None if shape is None else shape(tf.ones(len(few)), y))
+        model.compute_metrics(x, y, y_pred, sample_weight=None)
+        for name, shape in shapes.items():
+            try:
+                model.compute_metrics(x, y, y_pred, sample_weight=shape(tf.ones(len(few)), y))
+            except Exception as error:  # a metric of the user's may raise anything
+                errors[name] = f"{type(error).__name__}: {error}"
+            else:
+                errors[name] = None
+                return
 
-    few = keras.tree.flatten(x)[0]
-    try:
-        with unchanged(model, ()):
-            tf.function(update, autograph=False).get_concrete_function()
-    except Exception as error:  # a metric of the user's may raise anything
-        return f"{type(error).__name__}: {error}"
-    return None
+    with contextlib.suppress(Exception), unchanged(model, ()):
+        tf.function(update, autograph=False).get_concrete_function()
+    return errors
 
 
 @contextlib.contextmanager
