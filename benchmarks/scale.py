@@ -54,8 +54,9 @@ def microseconds(sampler, turns=40, steps=64):
 
 
 def peak():
-    """Bytes that this process held at most, on Linux; `getrusage` would count the process that started it too."""
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1))
+    """Bytes that this process held at most, NaN but on Linux; `getrusage` would count the process that started it too."""
+    status = Path("/proc/self/status")
+    return np.nan if not status.exists() else 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text()).group(1))
 
 
 def one(method, size):

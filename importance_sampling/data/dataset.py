@@ -38,7 +38,7 @@ def endless_dataset(batch):
     """One batch `(x, y, sample_weight)` again and again."""
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    options.autotune.enabled = False  # nothing to tune, and TensorFlow waits for the thread that would, up to a minute
+    options.autotune.enabled = False  # nothing to tune, and the thread that would is waited for when an iterator is freed
     return tf.data.Dataset.from_tensors(_as_batch(batch)).repeat().with_options(options)
 
 

@@ -344,7 +344,7 @@ def test_a_finished_run_needs_no_checkpoint(small, tmp_path):
 
 
 def test_the_grid_is_ten_rates_of_uniform_sampling(small, tmp_path, monkeypatch):
-    tried = [settings for settings in cli.settings_of(cli.arguments(["mnist", "--grid"]), "mnist")]
+    tried = list(cli.settings_of(cli.arguments(["mnist", "--grid"]), "mnist"))
     assert [settings.learning_rate for settings in tried] == [rate / 1000 for rate in range(1, 11)]
     assert {(settings.method, settings.seed) for settings in tried} == {("uniform", 0)}
     for module in (cli, reading, report):  # ten trainings take long, and say no more than two

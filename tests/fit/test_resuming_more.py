@@ -43,15 +43,9 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("schedule", "backup", "first"),
-    [
-        ("of the rate before", "ours", True),
-        ("of the rate before", "keras", False),
-        ("halved at the end", "ours", False),
-        ("halved at the end", "keras", True),
-    ],
-)
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("backup", BACKUPS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_schedule_of_the_user(schedule, backup, first, tmp_path):
     """In the middle of the second epoch. What it has done to the model is in the backup: it must be done once, and not twice."""
 
