@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 _WITHOUT_CLASSES = "importance='oracle' and importance=LSTMImportance(classes=0) do without"
+MOST_CLASSES = 100_000  # larger numbers, of fewer samples, are no class ids
 _UNKNOWN = 1000  # stands for the number of classes where nothing tells it: more are rare, and a class that is shared does no harm
 
 

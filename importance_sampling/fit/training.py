@@ -39,7 +39,7 @@ class ImportanceTraining(Saved):
             `"oracle"`: the loss by a forward pass of the model itself; `"pcg"`: the mean loss of its class; `"gnorm"`,
             `"full_gnorm"`: by a forward pass, the bound on or the exact gradient norm; `"uniform"`.
         k (float, default None): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
-            None is 0.5, and 1 for "auto".
+            None is 0.5, and 1 for "auto" and for batches of equal variance.
         smoothing (default None): `"adaptive"` (half the mean training loss), `"measured"`, a constant >= 0, or `additive`,
             `adaptive`, `power`. None is "adaptive"; "auto" has its own.
         presample (int, default None): B, the candidates of each step, out of which the batch is chosen; above N it means all

@@ -146,11 +146,15 @@ class HistoryImportance(Importance):
 
 
 def _by_order(scores, pressure):
-    """Scores in equal ratios by their order, equal ones at the middle of their places, with the same mean."""
+    """Scores in equal ratios by their order, equal ones at the middle of their places.
+
+    Their mean is as before, with negative ones as 0; and 1 where none is above 0 and some are below.
+    """
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
     below = np.cumsum(counts) - (counts + 1) / 2  # in [0, B - 1]
     found = pressure ** (below / max(len(scores) - 1, 1))[places]
-    return found * (np.mean(scores, dtype=np.float64) / found.mean())
+    mean = np.mean(np.maximum(scores, 0), dtype=np.float64) or float(scores.min() < 0)
+    return found * (mean / found.mean())
 
 
 IMPORTANCES.register("history", HistoryImportance)

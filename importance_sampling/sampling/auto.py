@@ -41,7 +41,8 @@ class Auto(Importance):
     With it go `k=1`, `smoothing=0` (it has its own) and `batch_size_rule="equal-variance"` where none are given.
 
     Args:
-        choices (tuple, default ("pcg", "history")): names out of these and `"approx"`; `"pcg"` needs classes, or is left out.
+        choices (tuple, default ("pcg", "history")): names out of these and `"approx"`; `"pcg"` needs classes, or is left out, and
+            `"approx"` another to begin with.
         charges (dict or "measured", default None): the time of each choice as a part of a plain step, by name. None takes 0.01,
             0.02 and 0.1. `"measured"` takes the time that passes: then decisions, and with them the training, may come out in
             another way with the same seed.
@@ -52,7 +53,7 @@ class Auto(Importance):
         ratios (dict): of each choice that was measured for 100 steps, the variance ratio that it would have had.
 
     Raises:
-        ValueError: a choice is unknown, a charge is negative, or there is none.
+        ValueError: a choice is unknown, a charge is negative, or there is none; from `fit`, where the data leave none.
 
     Example:
         >>> import keras, numpy as np
@@ -82,6 +83,9 @@ class Auto(Importance):
         known = isinstance(choices, (tuple, list)) and all(isinstance(name, str) and name in _CHARGES for name in choices)
         if not (known and choices):
             raise ValueError(f"`choices` must be out of {', '.join(_CHARGES)}, at least one. Received: choices={choices!r}")
+        if set(choices) == {"approx"}:
+            rule = "`choices` must have 'history' or 'pcg', one of which must have shown a gain before 'approx' is tried"
+            raise ValueError(f"{rule}. Received: choices={choices!r}")
         given = {} if charges is None or charges == "measured" else charges
         if not isinstance(given, dict) or set(given) - set(choices):
             rule = f"`charges` must be None, 'measured', or a dictionary with keys out of {', '.join(choices)}"
@@ -103,6 +107,8 @@ class Auto(Importance):
         self._batches = 1
         self._sizes = None  # of pool and batch, once they are known
         cheap = [name for name in self.choices if name == "history" or name == "pcg" and classes != 0]
+        if not cheap:
+            raise ValueError(f"`choices` must have 'history' on data without classes. Received: choices={self.choices!r}")
         self._judged = {name: self._choice(name) for name in cheap}
         self._trial = "approx" if "approx" in self.choices and classes is not None else None  # what was not tried yet
         self._trial_ends = None

@@ -13,7 +13,8 @@ import numpy as np
 from importance_sampling.arguments import numbers_of, whole_number
 from importance_sampling.registry import OfFunction, Part, Registry, described
 
-_PATIENCE = 200  # steps with a ratio above 1, of which a few samples with a large gradient are reason enough, before it is said
+_WORSE = 1.01  # the ratio of a gradient that is noisier; one nearer to 1 may be all that is left of a few steps long ago
+_PATIENCE = 200  # steps with such a ratio, of which a few samples with a large gradient are reason enough, before it is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,11 @@ class BatchSizeRule(Part, ABC):
     Attributes:
         uses_gnorms (bool, default False): whether the variance ratio is to be that of gradient-norm bounds, whatever the importance
             goes by.
+        defaults (dict): what goes with it where the user gives no `k`, as in `Importance`.
     """
 
     uses_gnorms = False
+    defaults = {}
 
     def sizes(self, batch_size):
         """All that `batch_size` may return where `fit` was given that batch size, a tuple; None, the default, where it may be any.
@@ -114,8 +117,11 @@ class EqualVariance(BatchSizeRule):
 
     The batch gets smaller as the importance gets better; learning rate and number of updates stay. The size is rounded up to
     one of a few fractions of `b`, each of which is compiled once. Before the ratio is known, and where it is above 1, the batch is
-    whole. The ratio is that of unbiased weights; weights of k < 1 vary less, so the variance is below that of the uniform batch, at
-    the price of the bias.
+    whole.
+
+    The ratio is that of unbiased weights, and k is 1 where none is given. With k < 1 the batch is of the same size, while hard
+    samples keep more of their weight: the gradient leans towards them and is noisier than that of the uniform batch. It is noisier,
+    too, with `draws="multinomial"` out of a pool of few batches, since the pool itself varies.
 
     Args:
         fractions (tuple of floats, default the sixteenths from 4 to 15): in (0, 1), the sizes that a smaller batch may have, of
@@ -125,7 +131,7 @@ class EqualVariance(BatchSizeRule):
         ValueError: there are no fractions, or one is outside (0, 1).
 
     Warns:
-        RuntimeWarning: once, where the ratio is above 1 for 200 steps in a row: the importance does not pay.
+        RuntimeWarning: once, where the ratio is above 1.01 for 200 steps in a row: the importance does not pay.
 
     Example:
         >>> rule = EqualVariance()
@@ -134,10 +140,11 @@ class EqualVariance(BatchSizeRule):
     """
 
     uses_gnorms = True
+    defaults = {"k": 1.0}
 
     def __init__(self, fractions=tuple(i / 16 for i in range(4, 16))):
         self.fractions = tuple(sorted(numbers_of("fractions", fractions, "in (0, 1)", lambda fraction: 0 < fraction < 1)))
-        self._above = 0  # steps in a row with a ratio above 1
+        self._above = 0  # steps in a row with a ratio above that of `_WORSE`
 
     def sizes(self, batch_size):
         return tuple(sorted({*(math.ceil(fraction * batch_size) for fraction in self.fractions), batch_size}))
@@ -147,7 +154,7 @@ class EqualVariance(BatchSizeRule):
         if ratio is None:
             return info.batch_size
         if self._above < _PATIENCE:
-            self._above = self._above + 1 if ratio > 1 else 0
+            self._above = self._above + 1 if ratio > _WORSE else 0
         if self._above == _PATIENCE:
             self._above += 1  # said
             warnings.warn(

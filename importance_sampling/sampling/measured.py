@@ -20,7 +20,8 @@ class measured(Smoothing):
     Args:
         fractions (tuple of floats, default (0.1, 0.2, 0.5, 1, 2, 5)): numbers >= 0, without unit, of the mean score of the pool.
             Uniform sampling, an infinite fraction, is always among the choices. With 0 a sample whose score is 0 is never drawn: an
-            importance that learns of a sample only when it is drawn, such as "history", then never finds out that it is wrong.
+            importance that learns of a sample only when it is drawn, such as "history", then never finds out that it is wrong. Once
+            such a sample has shown a gradient all the same, 0 is not used any more.
 
     Attributes:
         fraction (float): the one in use; infinite is uniform.

@@ -142,8 +142,8 @@ class PoolSampler:
             return
         values = {"loss": losses, "gnorm": gnorms, "full_gnorm": draw.scores}[quantity]
         if values is None:
-            rule = "`gnorms` must be given, the importance is of 'gnorm'; HistoryImportance(quantity='loss') goes by losses"
-            raise ValueError(f"{rule}. Received: gnorms=None")
+            rule = "`gnorms` must be given for an importance of gradient norms; HistoryImportance(quantity='loss') goes by losses"
+            raise ValueError(f"{rule}. Received: gnorms=None, importance={type(self.importance).__name__}")
         values = self._measured_of(draw, "gnorms" if quantity == "gnorm" else "losses", values)
         self._not_negative(values)  # warns; what is learnt is as it was
         self._learning.take(draw, values, values if gnorms is None else self._measured_of(draw, "gnorms", gnorms))

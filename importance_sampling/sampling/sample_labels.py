@@ -5,9 +5,8 @@ import hashlib
 import keras
 import numpy as np
 
-from importance_sampling.data.labels import class_ids, class_ids_if_any
+from importance_sampling.data.labels import MOST_CLASSES, class_ids, class_ids_if_any
 
-_CLASSES = 100_000  # numbers above this and the number of samples are no class ids, and would make a huge table
 _ROWS = 1000  # of targets without classes, that are looked at
 
 
@@ -37,11 +36,11 @@ def sample_labels(targets, classes, importance):
         return None, 0
     ids, count = found or class_ids(targets)  # which says why not
     count = count or int(ids.max()) + 1
-    largest = max(_CLASSES, len(ids))
+    largest = max(MOST_CLASSES, len(ids))  # more are none, and would make a huge table
     if classes is None and count > largest:
         if not importance.needs_labels:
             return None, 0
-        raise ValueError(f"`y` must be class ids below max({_CLASSES}, number of samples) = {largest}. Received: y={count - 1}")
+        raise ValueError(f"`y` must be class ids below max({MOST_CLASSES}, number of samples) = {largest}. Received: y={count - 1}")
     return ids.astype(np.min_scalar_type(ids.max(initial=0))), count if classes is None else classes
 
 

@@ -10,9 +10,10 @@ from importance_sampling.data.own_source import checked_source
 from importance_sampling.data.reading import CachedReader
 from importance_sampling.data.state_file import Saved
 from importance_sampling.registry import described
+from importance_sampling.sampling.batch_size import EqualVariance, Fixed
 from importance_sampling.sampling.drawn import Drawn, in_order
 from importance_sampling.sampling.pool_sampler import PoolSampler
-from importance_sampling.sampling.pools import POOLS, OrderedPools
+from importance_sampling.sampling.pools import POOLS, OrderedPools, RandomPools
 from importance_sampling.sampling.sample_labels import fingerprint, sample_labels
 from importance_sampling.sampling.settings import Settings
 from importance_sampling.types import Pool, State
@@ -30,7 +31,7 @@ class ImportanceSampler(Saved, PoolSampler):
         importance (default "approx"): `"approx"`, `"history"`, `"auto"`, `"pcg"`, `"uniform"`, or another importance, such as
             `Oracle(model)`.
         k (float, default None): number <= 1. 1 gives unbiased gradients; smaller moves towards the maximum loss (eq. 12 to 16).
-            None is 0.5, and 1 for "auto".
+            None is 0.5, and 1 for "auto" and for batches of equal variance.
         smoothing (default None): `"adaptive"` (half the mean training loss), `"measured"`, a constant >= 0, or `additive`,
             `adaptive`, `power`. None is "adaptive"; "auto" has its own.
         presample (int, default None): B, the candidates of each draw, out of which the batch is chosen; above N it means the whole
@@ -192,11 +193,12 @@ class ImportanceSampler(Saved, PoolSampler):
     def _next(self, batch_size):
         """Draws from the next pool, or, where the importance has no say, takes the next samples of a walk through the data."""
         self._learning.learn()
-        walk = self._walk if self._chooses else self._pools
+        walk = self._walk if self._chooses and type(self._pools) in (RandomPools, OrderedPools) else self._pools
         if self._has_a_say or not isinstance(walk, OrderedPools):
             return self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)
         b = batch_size if self._fixed else self._batch_size(batch_size, self._pool_size, None)
-        ahead = self.importance.draws_ahead if self._fixed or self._chooses else 1  # of a pass nothing is left out
+        steady = type(self.batch_size_rule) in (Fixed, EqualVariance)  # without a choice; else what waits may be left out
+        ahead = self.importance.draws_ahead if steady else 1
         batches = max(1, min(ahead, self._size // b))
         measured = self.importance.watches(batches)
         return in_order(self._pool_of(walk.next(batches * b, self.rng)), batches, measured, min(batch_size, self._size))

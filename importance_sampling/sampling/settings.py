@@ -56,10 +56,9 @@ class Settings:
             rule = f"`importance.quantity` must be None or one of {', '.join(SCORES)}"
             raise ValueError(f"{rule}. Received: quantity={importance.quantity!r}")
         usual = {**_USUAL, **importance.defaults}
-        k, smoothing, batch_size_rule = (
-            usual[name] if given is None else given
-            for name, given in (("k", k), ("smoothing", smoothing), ("batch_size_rule", batch_size_rule))
-        )
+        rule = BATCH_SIZE_RULES.make(usual["batch_size_rule"] if batch_size_rule is None else batch_size_rule)
+        usual = {**_USUAL, **rule.defaults, **importance.defaults}
+        k, smoothing = (usual[name] if given is None else given for name, given in (("k", k), ("smoothing", smoothing)))
         check_k(k)
         return cls(
             importance,
@@ -69,7 +68,7 @@ class Settings:
             DRAWINGS.make(draws),
             None if pools is None else POOLS.make(pools),
             REWEIGHTINGS.make(reweighting),
-            BATCH_SIZE_RULES.make(batch_size_rule),
+            rule,
         )
 
     def bound(self, model):

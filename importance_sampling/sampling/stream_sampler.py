@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from importance_sampling.data.labels import class_ids, class_ids_if_any
+from importance_sampling.data.labels import MOST_CLASSES, class_ids, class_ids_if_any
 from importance_sampling.data.streams import num_batches
 from importance_sampling.data.structures import size_of
 from importance_sampling.data.windows import Part, Window, pool_of_parts
@@ -121,10 +121,12 @@ def labels_of(batch, sampler, apart):
     """The class ids of a batch `(x, y, sample_weight)`, `(b,)`, or None.
 
     Only the first batch has told whether targets are classes. What turns out to be none, as in a regression that begins with whole
-    numbers, is of one class where the importance can do without.
+    numbers or has nothing but large ones, is of one class where the importance can do without.
     """
     if not sampler.labelled:
         return None
     targets = apart(batch[1]) if apart else batch[1]
-    found = class_ids(targets) if sampler.importance.needs_labels else class_ids_if_any(targets)
-    return np.zeros(size_of(batch), np.int64) if found is None else found[0]
+    if sampler.importance.needs_labels:
+        return class_ids(targets)[0]
+    found = class_ids_if_any(targets)
+    return np.zeros(size_of(batch), np.int64) if found is None or found[0].max() >= MOST_CLASSES else found[0]

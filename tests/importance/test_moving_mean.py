@@ -74,6 +74,17 @@ def test_by_order_the_first_is_so_many_times_the_last(values, pressure):
         np.testing.assert_allclose(np.diff(np.log(scores[order])), np.log(pressure) / (N - 1))
 
 
+@pytest.mark.parametrize("shift,mean", [(-100.0, 1.0), (-6.0, 15 / N)])
+def test_by_order_losses_may_be_below_zero(shift, mean):
+    """Those of likelihoods: their order counts as any other, and nothing of it is negative."""
+    history = HistoryImportance("loss", pressure=100)
+    history.build(N, C, seed=0)
+    history.update(np.arange(N), LABELS, np.arange(N) + shift)
+    scores = history.score(ALL)
+    np.testing.assert_allclose(np.diff(np.log(scores)), np.log(100) / (N - 1))
+    assert scores.mean() == pytest.approx(mean)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -232,6 +232,7 @@ def test_batches_with_indices_and_the_callback():
     [
         ({"choices": ("oracle",)}, "`choices` must be out of pcg, history, approx"),
         ({"choices": ()}, "`choices` must be"),
+        ({"choices": ("approx",)}, "`choices` must have 'history' or 'pcg'.* before 'approx' is tried"),
         ({"charges": {"gnorm": 0.1}}, "`charges` must be None"),
         ({"charges": {"history": -1}}, r"`charges\['history'\]` must be a number >= 0"),
         ({"charges": "clock"}, "`charges` must be None"),
@@ -240,6 +241,11 @@ def test_batches_with_indices_and_the_callback():
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Auto(**settings)
+
+
+def test_data_that_leave_no_choice_are_refused():
+    with pytest.raises(ValueError, match=r"`choices` must have 'history' on data without classes. Received: choices=\('pcg', 'app"):
+        ImportanceTraining(classifier(), Auto(choices=("pcg", "approx"))).fit(np.zeros((9, 2)), np.full((9, 1), 0.5), verbose=0)
 
 
 def test_a_state_of_other_choices_is_refused():

@@ -147,12 +147,23 @@ def test_auto_with_a_rule_of_the_users(rule):
         return (rule if callable(rule) else rule.batch_size)(info)
 
     sampler = ImportanceSampler(ArraySource(X, Y), "auto", batch_size_rule=noted, seed=0)
-    while len(indices) < N:
+    while len(indices) < 2 * N:
         draw = sampler.draw(64)
         sampler.update(draw, np.ones(len(draw)), np.ones(len(draw)))
         indices += draw.indices.tolist()
     assert set(given) == {(64, N)}
-    assert len(set(indices[:400])) == 400
+    assert sorted(indices[:N]) == sorted(indices[N : 2 * N]) == list(range(N))
+
+
+@pytest.mark.parametrize("importance", ["auto", "history", "uniform"])
+def test_samples_that_the_users_pools_leave_out_are_never_drawn(importance):
+    """Also while the importance has no say."""
+    half = lambda size, count, rng: rng.choice(size // 2, count, replace=False)  # noqa: E731
+    sampler = ImportanceSampler(ArraySource(X, Y), importance, pools=half, presample=N // 4, seed=0)
+    for _ in range(40):
+        draw = sampler.draw(16)
+        sampler.update(draw, np.ones(16), np.ones(16))
+        assert draw.indices.max() < N // 2
 
 
 @pytest.mark.parametrize("several", range(1, 12))
@@ -189,7 +200,7 @@ def test_measured_values_are_checked():
     with pytest.raises(ValueError, match=r"`gnorms` must have shape \(10,\). Received: gnorms.shape=\(10, 1\)"):
         sampler.update(draw, np.ones(10), gnorms=np.ones((10, 1)))
     history = ImportanceSampler(ArraySource(X, Y), "history", seed=0)
-    with pytest.raises(ValueError, match="HistoryImportance.quantity='loss'. goes by losses"):
+    with pytest.raises(ValueError, match="HistoryImportance.quantity='loss'. goes by losses. .* importance=HistoryImportance"):
         history.update(history.draw(10), np.ones(10))
 
 

@@ -67,6 +67,32 @@ def test_batches_of_equal_variance_have_that_of_uniform_ones(draws):
     assert error < 1.1 * uniform
 
 
+@pytest.mark.parametrize("k,noisier", [(1.0, False), (0.5, True)])
+def test_with_smaller_k_batches_are_as_large_and_the_gradient_is_noisier(k, noisier):
+    """The variance of 3,000 weighted gradients around their own mean, each to about 4 %, where no batch is at the least size."""
+    unbiased, other = (
+        run(sampler_by(SCORES, k=one, batch_size_rule=EqualVariance(tuple(i / 40 for i in range(1, 40)))), 3300) for one in (1.0, k)
+    )
+    assert [len(draw) for draw in other] == [len(draw) for draw in unbiased]
+    found = [np.mean(draw.weights[:, None] * GRADIENTS[draw.indices], axis=0) for draw in other[300:]]
+    assert (np.sum(np.var(found, axis=0)) > 1.08 * np.sum(np.var(GRADIENTS, axis=0)) / B) == noisier
+
+
+@pytest.mark.parametrize("given,k", [({}, 1.0), ({"k": 0.5}, 0.5)])
+def test_weights_are_unbiased_where_no_k_is_given(given, k):
+    data = ArraySource(np.zeros((N, 1)), np.zeros(N))
+    assert ImportanceSampler(data, "history", batch_size_rule="equal-variance", **given).k == k
+    assert ImportanceSampler(data, "history").k == 0.5 and ImportanceTraining(classifier(), "auto")._settings.k == 1.0
+
+
+def test_what_was_noisier_long_ago_is_not_told():
+    """A mean over past steps that comes down to 1 for ever is that of uniform draws."""
+    rule = EqualVariance()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {rule.batch_size(StepInfo(step, 128, 1024, None, 1 + 0.99**step)) for step in range(464, 2000)} == {128}
+
+
 def test_what_makes_it_noisier_is_told_once_and_leaves_the_batch():
     sampler = sampler_by(1 / (NORMS + 0.1), batch_size_rule="equal-variance")
     with warnings.catch_warnings():
