@@ -176,6 +176,16 @@ def test_an_indexed_data_set_through_the_callback(target):
     assert_trains(model, X, y, lambda **arguments: model.fit(data, shuffle=False, callbacks=[callback], **arguments))
 
 
+@pytest.mark.parametrize("importance", ["history", "auto", "approx"])
+def test_large_whole_numbers_in_batches_are_no_classes(importance):
+    """Prices, of a model that does not tell before it is built how many outputs it has."""
+    model = compiled(keras.Sequential([keras.layers.Dense(1)]), "mae", keras.optimizers.SGD(1000.0), metrics=())
+    prices = (2_000_000 + 100_000 * TARGET).round().astype(np.int64)
+    training = ImportanceTraining(model, importance_of(importance), presample=POOL, seed=0)
+    history = training.fit(with_indices(slices(X, prices)).batch(B), epochs=4, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+
+
 def data_of(target):
     if target == "classes":
         return compiled(dense()), LABELS
