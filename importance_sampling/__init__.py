@@ -12,9 +12,9 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from importance_sampling.data.dataset import weighted_dataset
+from importance_sampling.data.indices import with_indices
 from importance_sampling.data.sources import ArraySource, ItemSource
 from importance_sampling.data.state_file import StateFileError
-from importance_sampling.data.streams import with_indices
 from importance_sampling.fit.backup import Backup
 from importance_sampling.fit.callbacks import ImportanceSampling
 from importance_sampling.fit.recipes import (

@@ -73,6 +73,22 @@ def numbers_of(name, values, rule, holds):
     return found
 
 
+def truth(name, value):
+    """The value as a bool.
+
+    Raises:
+        ValueError: it is neither True nor False.
+
+    Example:
+        >>> truth("logs", "no")
+        Traceback (most recent call last):
+        ValueError: `logs` must be True or False. Received: logs='no'
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(_sentence(name, "True or False", False, value))
+    return bool(value)
+
+
 def is_path(value):
     """Whether a value can be the path of a file or directory; a number cannot, though Python takes it for an open file."""
     return isinstance(value, (str, bytes, os.PathLike))

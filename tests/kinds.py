@@ -53,6 +53,17 @@ class OwnTrainStep(Subclassed):
         return {"loss": loss}
 
 
+class WithoutInputs(Subclassed):
+    """Its `train_step` gives `compute_loss` all but x, as guides of Keras do."""
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=y, y_pred=self(x, training=True), sample_weight=sample_weight)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+        return {"loss": loss}
+
+
 class OwnComputeLoss(Subclassed):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         each = keras.losses.sparse_categorical_crossentropy(y, y_pred)
@@ -87,12 +98,12 @@ def two_inputs():
     return compiled(keras.Model({"a": a, "b": b}, L.Dense(3, activation="softmax")(L.Concatenate()([a, b]))))
 
 
-def two_outputs():
+def two_outputs(of_sum="mse"):
     inputs = keras.Input((2,))
     hidden = L.Dense(8, activation="tanh")(inputs)
     outputs = {"label": L.Dense(3, activation="softmax", name="label")(hidden), "sum": L.Dense(1, name="sum")(hidden)}
     model = keras.Model(inputs, outputs)
-    losses = {"label": SPARSE, "sum": "mse"}
+    losses = {"label": SPARSE, "sum": of_sum}
     model.compile(sgd(0.05), losses, loss_weights={"label": 1.0, "sum": 0.5}, metrics={"label": ["accuracy"]})
     return model
 
@@ -141,10 +152,16 @@ KINDS = {
     "one-hot": (lambda: compiled(dense(), "categorical_crossentropy"), X, ONE_HOT),
     "subclassed": (lambda: compiled(Subclassed()), X, LABELS),
     "own train_step": (lambda: compiled(OwnTrainStep(), metrics=()), X, LABELS),
+    "own train_step without x": (lambda: compiled(WithoutInputs(), metrics=()), X, LABELS),
     "own compute_loss": (lambda: compiled(OwnComputeLoss(), None, metrics=()), X, LABELS),
     "no targets": (lambda: compiled(Autoencoder(), None, metrics=()), X, None),
     "two inputs": (two_inputs, {"a": X, "b": TARGET}, LABELS),
     "two outputs": (two_outputs, X, {"label": LABELS, "sum": TARGET}),
+    "two outputs, one with a loss of one's own": (
+        lambda: two_outputs(lambda y, y_pred: keras.ops.mean((y - y_pred) ** 2, axis=-1)),
+        X,
+        {"label": LABELS, "sum": TARGET},
+    ),
     "regression": (lambda: compiled(dense(units=1, activation=None), "mse", metrics=("mae",)), X, TARGET),
     "regression on whole numbers": (lambda: compiled(dense(units=1, activation=None), "mae", metrics=()), X, np.arange(N)),
     "binary": (lambda: compiled(dense(units=1, activation="sigmoid"), "binary_crossentropy"), X, LABELS == 0),

@@ -31,7 +31,7 @@ def as_array(leaf, name="x", of_batch=False):
     if array.ndim == 0:
         raise ValueError(
             f"`{name}` must be an array with the samples along its first axis, or a nested structure of such arrays. "
-            f"Received: {type(leaf).__name__}"
+            f"Received: {type(leaf).__name__}{', as in a data set of single samples, which needs `.batch(32)`' if of_batch else ''}"
         )
     return array
 

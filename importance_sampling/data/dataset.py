@@ -21,6 +21,9 @@ def weighted_dataset(source, draws):
         A `tf.data.Dataset` of `(x, y, sample_weight)` with the b samples of the draw along the first axis. The weights
         are the importance weights, times the user's own where the source has any; their shape is `(b, 1)` or more.
 
+    Raises:
+        TypeError: `draws` cannot be called.
+
     Example:
         >>> import numpy as np
         >>> from importance_sampling import ArraySource, ImportanceSampler
@@ -30,6 +33,8 @@ def weighted_dataset(source, draws):
         >>> x.shape, y.shape, weights.shape
         (TensorShape([4, 2]), TensorShape([4]), TensorShape([4, 1]))
     """
+    if not callable(draws):
+        raise TypeError(f"`draws` must be a function that returns an iterator over draws. Received: draws={type(draws).__name__}")
     one = _weighted(source[np.zeros(1, np.int64)], np.ones(1, np.float32))
     return _generated(one, lambda: (_weighted(source[draw.indices], draw.weights) for draw in draws()))
 

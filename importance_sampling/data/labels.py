@@ -8,11 +8,17 @@ MOST_CLASSES = 100_000  # larger numbers, of fewer samples, are no class ids
 _UNKNOWN = 1000  # stands for the number of classes where nothing tells it: more are rare, and a class that is shared does no harm
 
 
+def single(targets):
+    """The array of targets that are one, also as the only part of a structure; else the targets as they are."""
+    leaves = keras.tree.flatten(targets)
+    return leaves[0] if len(leaves) == 1 else targets
+
+
 def class_ids(targets):
     """The class of every sample.
 
     Args:
-        targets: whole numbers `(N,)` or `(N, 1)` of any dtype, or one-hot `(N, C)`.
+        targets: whole numbers `(N,)` or `(N, 1)` of any dtype, or one-hot `(N, C)`; or a structure with nothing but these.
 
     Returns:
         `(N,)` int64 ids, and C for one-hot targets or None for ids.
@@ -29,6 +35,7 @@ def class_ids(targets):
     rule = (
         f"`y` must be class ids (N,) or (N, 1), or one-hot (N, C), for an importance that tells classes apart ({_WITHOUT_CLASSES})"
     )
+    targets = single(targets)
     if not isinstance(targets, np.ndarray):
         raise ValueError(f"{rule}. Received: {type(targets).__name__ if targets else 'no targets'}")
     if targets.ndim == 2 and targets.shape[1] > 1:
@@ -80,7 +87,7 @@ def classes_for(targets, outputs):
     Raises:
         ValueError: the model has several outputs, for which whole numbers are class ids, and one is out of range.
     """
-    limit = _width(outputs)
+    limit, targets = _width(outputs), single(targets)
     found = class_ids_if_any(targets)
     if found is None:
         if limit and limit > 1 and isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind == "i":
@@ -130,6 +137,7 @@ class Apart:
 
     def __call__(self, targets):
         """Class ids, `(n,)` or `(n, 1)`, with the ignored ones as one more class; other targets as they are."""
+        targets = single(targets)
         ignored = self._found(targets)
         if ignored is None or not ignored.any():
             return targets
@@ -137,6 +145,7 @@ class Apart:
 
     def without(self, targets):
         """The same targets without the samples of ignored classes; a single class where no other is left."""
+        targets = single(targets)
         ignored = self._found(targets)
         if ignored is None:
             return targets

@@ -32,12 +32,8 @@ class SampleMap:
     def __init__(self, function):
         if not callable(function):
             raise TypeError(f"`map` must be a function of one sample (x, y). Received: map={function!r}")
-        signature = inspect.signature(function)
-        self._seeded = "seed" in signature.parameters
-        try:
-            signature.bind("x", "y", **({"seed": "seed"} if self._seeded else {}))
-        except TypeError as error:
-            raise TypeError(f"`map` must be a function of one sample (x, y). Received: one with {error}") from None
+        self._seeded = "seed" in inspect.signature(function).parameters
+        check_signature("map", function, "one sample (x, y)", "x", "y", **({"seed": "seed"} if self._seeded else {}))
         self._function = function
         self._compiled = tf.function(self._batch, reduce_retracing=True)
 
@@ -70,3 +66,19 @@ class SampleMap:
 
     def _one(self, x, y, seed):
         return self._function(x, y, seed=seed) if self._seeded else self._function(x, y)
+
+
+def check_signature(name, function, rule, *arguments, **named):
+    """Refuses a function that cannot be called with these arguments; of some that are built in, nothing tells.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return
+    try:
+        signature.bind(*arguments, **named)
+    except TypeError as error:
+        raise TypeError(f"`{name}` must be a function of {rule}. Received: one with {error}") from None

@@ -8,7 +8,15 @@ import keras
 import numpy as np
 
 from importance_sampling.data.arrays import as_array, as_scalar, sparse_rows, standardized
-from importance_sampling.data.structures import arrays_of, check_weights, item_of, map_arrays, take, times, without_gaps
+from importance_sampling.data.structures import (
+    check_lengths,
+    check_weights,
+    item_of,
+    map_arrays,
+    take,
+    times,
+    without_gaps,
+)
 from importance_sampling.types import Source
 
 
@@ -42,14 +50,9 @@ class ArraySource:
         parts = {"x": x, "y": y, "sample_weight": sample_weight}
         x, y, own = (stored(part, name) for name, part in parts.items())
         self._parts = (x, y, map_arrays(lambda leaf: leaf[:].astype(np.float32, copy=False), own))
-        lengths = {name: _lengths(part) for name, part in zip(("x", "y", "sample_weight"), self._parts) if _lengths(part)}
-        distinct = sorted({n for found in lengths.values() for n in found})
-        if len(distinct) > 1:
-            received = ", ".join(f"len({name})={'/'.join(map(str, found))}" for name, found in lengths.items())
-            raise ValueError(f"`x`, `y` and `sample_weight` must have the same length. Received: {received}")
-        if not distinct or distinct[0] == 0:
+        self._size = check_lengths(*self._parts)
+        if not self._size:
             raise ValueError("`x` must have at least one sample. Received: empty data")
-        self._size = distinct[0]
         self._parts = (*self._parts[:2], without_gaps(self._parts[2], self._size))
         self._leaves = keras.tree.flatten(self._parts)
 
@@ -100,6 +103,8 @@ class ItemSource:
 
     def __init__(self, items, y=None):
         self._items = items
+        if not (hasattr(items, "__len__") and hasattr(items, "__getitem__")):
+            raise ValueError(f"`x` must give single samples by __len__ and __getitem__. Received: x={type(items).__name__}")
         if len(items) == 0:
             raise ValueError("`x` must have at least one sample. Received: empty data")
         self._column = y if isinstance(y, str) else None
@@ -225,7 +230,3 @@ def _from_disk(leaf, indices):
     """Some samples of an HDF5 data set, which reads only rising indices without repetition."""
     rising, position = np.unique(indices, return_inverse=True)
     return leaf[rising][position]
-
-
-def _lengths(part):
-    return sorted({len(leaf) for leaf in arrays_of(part)})

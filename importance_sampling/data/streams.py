@@ -12,58 +12,11 @@ import tensorflow as tf
 
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.arrays import as_array, is_array, standardized
-from importance_sampling.data.structures import check_weights, item_of, map_arrays, size_of, without_gaps
+from importance_sampling.data.indices import checked_indices, unpacked
+from importance_sampling.data.structures import check_lengths, check_weights, item_of, map_arrays, size_of, without_gaps
 
 NO_BATCH = "`x` must have at least one batch. Received: one that is empty, or has come to its end"
 _END = object()  # of a pass
-
-
-def with_indices(dataset):
-    """Gives every sample its place in the data, so that an importance can keep a history of each, as `"approx"` does.
-
-    What it returns goes to `ImportanceTraining.fit` and, with the `ImportanceSampling` callback, to `model.fit`. Batches made in
-    another way have the same form: `(x, y, {"index": indices})`, or `(x, y, {"index": indices, "sample_weight": weights})`, with
-    whole numbers >= 0 that stay with their samples.
-
-    Keras under a `tf.distribute` strategy builds metrics from the first batch, and would take the indices for weights: build them
-    before `model.fit` with the callback, by `model.test_on_batch(x, y)` on a few samples.
-
-    Args:
-        dataset (tf.data.Dataset): gives single samples `(x, y)` or `(x, y, sample_weight)`, before it is shuffled and batched.
-
-    Returns:
-        A `tf.data.Dataset` of samples of that form, for training alone: in validation data the indices would be sample weights.
-
-    Raises:
-        TypeError: it is no `tf.data.Dataset`.
-        ValueError: the samples are neither.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> dataset = with_indices(tf.data.Dataset.from_tensor_slices(([[1.0], [2.0]], [0, 1]))).shuffle(2).batch(2)
-    """
-    if not isinstance(dataset, tf.data.Dataset):
-        raise TypeError(
-            "`dataset` must be a tf.data.Dataset; other batches take the form (x, y, {'index': indices}). "
-            f"Received: dataset={type(dataset).__name__}"
-        )
-    spec = dataset.element_spec
-    if not (isinstance(spec, tuple) and len(spec) in (2, 3)):
-        raise ValueError(f"`dataset` must give samples (x, y) or (x, y, sample_weight). Received: {spec}")
-
-    def placed(index, sample):
-        x, y, *own = sample
-        return x, y, {"index": index, **({"sample_weight": own[0]} if own else {})}
-
-    return dataset.enumerate().map(placed)
-
-
-def unpacked(batch):
-    """The parts of a batch: its indices, which may be None, and `(x, y, sample_weight)`."""
-    x, y, own = keras.utils.unpack_x_y_sample_weight(batch)
-    if isinstance(own, dict) and "index" in own and set(own) <= {"index", "sample_weight"}:
-        return own["index"], (x, y, own.get("sample_weight"))
-    return None, (x, y, own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,29 +107,15 @@ def dense_batch(batch):
     """A batch as dense arrays: `(x, y, sample_weight)`, with None for what is not there.
 
     Raises:
-        ValueError: a part is no array of numbers or text, or the weights do not go with the targets.
+        ValueError: a part is no array of numbers or text, or has another length, or the weights do not go with the targets.
     """
     x, y, own = (
         map_arrays(lambda leaf: standardized(as_array(leaf, name, of_batch=True)), part)  # noqa: B023
         for name, part in zip(("x", "y", "sample_weight"), batch)
     )
     check_weights(y, own)
+    check_lengths(x, y, own, where=" in each batch")
     return x, y, without_gaps(own, size_of(x))
-
-
-def checked_indices(indices, count):
-    """The places of the samples of a batch, `(count,)` ints.
-
-    Raises:
-        ValueError: they are not.
-    """
-    if getattr(indices, "shape", None) != (count,) or indices.dtype.kind not in "iu" or indices.min(initial=0) < 0:
-        received = "no array" if not hasattr(indices, "shape") else f"{indices.dtype} of shape {indices.shape}"
-        raise ValueError(
-            '`x` must give an "index" for each sample, a whole number >= 0 that is put in before the samples are batched, see '
-            f"with_indices. Received: {received} for {count} samples"
-        )
-    return indices
 
 
 def is_stream(x):

@@ -46,6 +46,25 @@ def check_weights(y, sample_weight):
         )
 
 
+def check_lengths(x, y, sample_weight, where=""):
+    """Refuses parts of different lengths. Returns their length; None where there is no array.
+
+    Raises:
+        ValueError: they are.
+    """
+    parts = {"x": x, "y": y, "sample_weight": sample_weight}
+    lengths = {name: sorted({_length(leaf) for leaf in arrays_of(part)}) for name, part in parts.items() if arrays_of(part)}
+    distinct = {length for found in lengths.values() for length in found}
+    if len(distinct) > 1:
+        received = ", ".join(f"len({name})={'/'.join(map(str, found))}" for name, found in lengths.items())
+        raise ValueError(f"`x`, `y` and `sample_weight` must have the same length{where}. Received: {received}")
+    return next(iter(distinct), None)
+
+
+def _length(leaf):
+    return leaf.shape[0] if len(leaf.shape) else 0
+
+
 def without_gaps(sample_weight, size):
     """Weights in which each None of a structure has become ones, `(size,)`; None alone stays."""
     if sample_weight is None:

@@ -2,25 +2,28 @@
 
 import copy
 import dataclasses
+import warnings
 import weakref
 
 import numpy as np
 
-from importance_sampling.arguments import whole_number
+from importance_sampling.arguments import truth, whole_number
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.arrays import of_fit
+from importance_sampling.data.indices import checked_indices, unpacked
 from importance_sampling.data.inputs import check_targets
 from importance_sampling.data.labels import Apart
 from importance_sampling.data.state_file import Saved
-from importance_sampling.data.streams import checked_indices, unpacked
-from importance_sampling.data.structures import map_arrays, size_of, take, without_gaps
+from importance_sampling.data.structures import check_lengths, map_arrays, size_of, take, without_gaps
 from importance_sampling.fit.engine import Engine
 from importance_sampling.fit.hooks import Hooks
 from importance_sampling.fit.sampler_of import check_indexed, classes_of_batch
 from importance_sampling.importance.base import check_kind
 from importance_sampling.model.replicas import check_divisible, local_batch
 from importance_sampling.model.steps import TrainStep
+from importance_sampling.sampling.batch_size import Fixed
 from importance_sampling.sampling.pool_sampler import PoolSampler
+from importance_sampling.sampling.seeds import seeds_of
 from importance_sampling.sampling.settings import Settings
 from importance_sampling.sampling.stream_sampler import labels_of, shared
 from importance_sampling.types import Pool
@@ -31,7 +34,8 @@ class ImportanceSampling(Saved, Engine):
 
     Nothing else changes: arrays, `tf.data`, `PyDataset` and generators, class weights and sample weights go to `fit` as ever.
     Give `fit` the size of the pool as its batch size, and the callback that of the training batch. An epoch then has
-    `N / fit's batch size` updates. Where the last batch of an epoch is no larger than the training batch, all of it is trained on.
+    `N / fit's batch size` updates. Where both sizes are the same there is nothing to choose, which is warned of. Where the last
+    batch of an epoch is no larger than the training batch, all of it is trained on.
 
     The model is left as it was found, also after an exception. Give it as the last of the callbacks: of one that comes after it and
     fails just before a step, this callback learns in the next `fit` only, whose first step then undoes what was left. On the same
@@ -80,11 +84,12 @@ class ImportanceSampling(Saved, Engine):
         batch_size_rule=None,
         logs=False,
     ):
-        super().__init__(Hooks(map, on_step), whole_number("batch_size", batch_size, least=1), bool(logs))
+        super().__init__(Hooks(map, on_step), whole_number("batch_size", batch_size, least=1), truth("logs", logs))
         self._settings = Settings.of(
             importance, k=k, smoothing=smoothing, draws=draws, reweighting=reweighting, batch_size_rule=batch_size_rule
         )
         self._seed = seed
+        seeds_of(seed)  # refuses what is none
         self._model_of_step = None
         self._built = False
         self._seen = 0
@@ -160,12 +165,13 @@ class ImportanceSampling(Saved, Engine):
 
     def _passed(self, iterator):
         _, batch = self._next_batch(iterator)
-        return self._mapped(take(batch, slice(self._batch_size)))[:2]
+        return self._hooks.looked_at(take(batch, slice(self._batch_size)))[:2]
 
     def _next_batch(self, iterator):
         """The next batch of `fit`: its indices or None, and `(x, y, sample_weight)`."""
         indices, batch = unpacked(next(iterator))
         indices, *batch = local_batch(self.model.distribute_strategy, map_arrays(of_fit, (indices, *batch)))
+        check_lengths(*batch, where=" in each batch")
         return indices, (batch[0], batch[1], without_gaps(batch[2], size_of(batch[0])))
 
     def _draw(self, iterator):
@@ -197,7 +203,14 @@ class ImportanceSampling(Saved, Engine):
             )
         check_targets(batch[1])
         importance = self._sampler.importance
-        check_indexed(importance, indices is not None)
+        check_indexed(importance, indices is not None, "or give the arrays to ImportanceTraining(model).fit")
+        if found == self._batch_size and self._settings.weighs and isinstance(self._sampler.batch_size_rule, Fixed):
+            warnings.warn(
+                "There is nothing to choose: give `fit` a larger `batch_size`, that of the pool, of which ImportanceSampling takes "
+                f"{found}. Received: batches of {found}, all of which are trained on",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         if not self._built:
             self._apart = Apart(self.model)
             self._sampler.build(None, classes_of_batch(self.model, importance, batch[1], self._apart))

@@ -15,7 +15,6 @@ import time
 from abc import ABC, abstractmethod
 
 import keras
-import numpy as np
 
 from importance_sampling.data.structures import form_of, take
 from importance_sampling.fit.logs import DrawLogs, check_metrics
@@ -91,8 +90,7 @@ class Engine(keras.callbacks.Callback, ABC):
     def on_train_batch_begin(self, batch, logs=None):
         if self.model.train_function is None:
             raise ValueError("`model.compile` must not be called while `fit` runs. Received: a model compiled since it began")
-        if self.model.train_function != self._train_function:
-            self._swap()
+        self._swap()
         self._due = True
         self._fit = getattr(self.model, "history", None)  # another object in every `fit`
 
@@ -106,9 +104,8 @@ class Engine(keras.callbacks.Callback, ABC):
         self.resuming.end_epoch()
         said = self._decisions[self._shown :]
         self._shown += len(said)
-        if (self.params or {}).get("verbose"):
-            for sentence in said:
-                print(sentence)
+        for sentence in said if (self.params or {}).get("verbose") else ():
+            print(sentence)
 
     def on_train_end(self, logs=None):
         if self._decisions != ():  # of an importance that decides
@@ -162,28 +159,36 @@ class Engine(keras.callbacks.Callback, ABC):
                 if logs is None:
                     raise
                 break
-            drawn = time.perf_counter()
-            batch = self._read(draw, self._sampler.steps_done)
-            read = time.perf_counter()
-            measured = draw.measured and self._sampler.importance.quantity is not None
-            weights = weights_of_sum(draw) if self._step.sums else draw.weights
-            alpha = weights if measured or weights is not draw.weights else None  # plain fit has none
-            logs, (losses, gnorms) = self._step(*batch, alpha)
-            losses = unweighted(losses, weights)
-            trained = time.perf_counter()
-            if measured:
-                self._learn(draw, losses, None if gnorms is None else unweighted(gnorms, weights))
-            if self._logs is not None:
-                if self._replicas > 1:  # else means over replicas would be the logs of the epoch, since there are keys of ours
-                    of_epoch = self.model.get_metrics_result()
-                    logs = {name: of_epoch.get(name, value) for name, value in logs.items()}
-                logs = self._logs.added_to(logs, draw, self._sampler.variance_ratio)
-            spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
-            for name, duration in zip(self.seconds, spent):
-                self.seconds[name] += duration
-            if self._hooks.on_step is not None:  # without the pool, which a draw that is kept would keep alive
-                self._hooks.on_step(dataclasses.replace(draw, read=lambda: batch), losses)  # noqa: B023
-            self.resuming.stepped()
+            try:
+                logs = self._train_on(draw, start)
+            except StopIteration as error:  # which would be taken for the end of the data
+                raise RuntimeError("A step was ended by StopIteration, from a function of the model or of yours") from error
+        return logs
+
+    def _train_on(self, draw, start):
+        """Runs the step of a draw, which was begun at `start`. Returns its logs."""
+        drawn = time.perf_counter()
+        batch = self._read(draw, self._sampler.steps_done)
+        read = time.perf_counter()
+        measured = draw.measured and self._sampler.importance.quantity is not None
+        weights = weights_of_sum(draw) if self._step.sums else draw.weights
+        alpha = weights if measured or weights is not draw.weights else None  # plain fit has none
+        logs, (losses, gnorms) = self._step(*batch, alpha)
+        losses = unweighted(losses, weights)
+        trained = time.perf_counter()
+        if measured:
+            self._learn(draw, losses, None if gnorms is None else unweighted(gnorms, weights))
+        if self._logs is not None:
+            if self._replicas > 1:  # else means over replicas would be the logs of the epoch, since there are keys of ours
+                of_epoch = self.model.get_metrics_result()
+                logs = {name: of_epoch.get(name, value) for name, value in logs.items()}
+            logs = self._logs.added_to(logs, draw, self._sampler.variance_ratio)
+        spent = (drawn - start, read - drawn, trained - read, time.perf_counter() - trained)
+        for name, duration in zip(self.seconds, spent):
+            self.seconds[name] += duration
+        if self._hooks.on_step is not None:  # without the pool, which a draw that is kept would keep alive
+            self._hooks.on_step(dataclasses.replace(draw, read=lambda: batch), losses)
+        self.resuming.stepped()
         return logs
 
     def _resume(self, get_state, set_state):
@@ -224,12 +229,8 @@ class Engine(keras.callbacks.Callback, ABC):
         """Refuses targets of a batch as it is read that are not finite and that the loss does not mask."""
         rows = not_finite(batch[1])
         if len(rows):
-            x, y, _ = self._mapped(take(batch, rows))
+            x, y, _ = self._hooks.looked_at(take(batch, rows))
             self._outside(self._step.check_finite)(x, y, places[rows])
-
-    def _mapped(self, batch):
-        """A batch as the model will see it, looked at before the first step."""
-        return batch if self._hooks.map is None else self._hooks.map(batch, np.random.default_rng(0))
 
     def _example(self, batch, held_out=False):
         """A batch as the model will see it, before the first step.
@@ -237,7 +238,7 @@ class Engine(keras.callbacks.Callback, ABC):
         Raises:
             ValueError: `map` makes of it what the importance cannot score, or another form than held-out samples have.
         """
-        example, oracle = self._mapped(batch), isinstance(self._sampler.importance, Oracle)
+        example, oracle = self._hooks.looked_at(batch), isinstance(self._sampler.importance, Oracle)
         without = (
             "for an importance that scores by the model, which sees" if oracle else "with `validation_split`, which holds back"
         )

@@ -26,7 +26,7 @@ class ConstantVarianceImportanceTraining(ImportanceTraining):
 
     def __init__(self, model, k=1.0, **settings):
         parts = {"importance": "history", "smoothing": "measured", "batch_size_rule": "equal-variance"}
-        super().__init__(model, k=k, **{**parts, **settings})
+        super().__init__(model, k=1.0 if k is None else k, **{**parts, **settings})
 
 
 class ConstantTimeImportanceTraining(ImportanceTraining):
@@ -37,4 +37,4 @@ class ConstantTimeImportanceTraining(ImportanceTraining):
     """
 
     def __init__(self, model, k=1.0, **settings):
-        super().__init__(model, k=k, **{"importance": "history", "smoothing": "measured", **settings})
+        super().__init__(model, k=1.0 if k is None else k, **{"importance": "history", "smoothing": "measured", **settings})

@@ -61,7 +61,7 @@ def classes_of_batch(model, importance, targets, apart):
     return apart.more(classes or classes_of_outputs(outputs))
 
 
-def check_indexed(importance, indexed):
+def check_indexed(importance, indexed, otherwise="arrays, or an object that gives single samples by `__len__` and `__getitem__`"):
     """Refuses an importance that needs a stable index of each sample, where there is none.
 
     Raises:
@@ -70,8 +70,7 @@ def check_indexed(importance, indexed):
     if importance.uses_indices and not indexed:
         raise ValueError(
             "`importance` must be 'oracle', 'gnorm', 'pcg' or 'uniform' on batches without indices: a history of losses needs a "
-            "stable index of each sample. Give with_indices(dataset), batches (x, y, {'index': indices}), arrays, or an "
-            "object that gives single samples by `__len__` and `__getitem__`. "
+            f"stable index of each sample. Give with_indices(dataset), batches (x, y, {{'index': indices}}), {otherwise}. "
             f"Received: importance={type(importance).__name__}"
         )
 

@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 
-from importance_sampling.arguments import number, whole_number
+from importance_sampling.arguments import number, truth, whole_number
 from importance_sampling.copying import deep_copied
 from importance_sampling.data.dataset import HeldOut
+from importance_sampling.data.indices import without_indices
 from importance_sampling.data.inputs import checked_class_weight
 from importance_sampling.data.state_file import Saved
 from importance_sampling.fit.beside_keras import delete_broken
@@ -101,15 +102,14 @@ class ImportanceTraining(Saved):
         if not isinstance(model, keras.Model):
             raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
         settings = Settings.of(importance, k, smoothing, presample, draws, pools, reweighting, batch_size_rule)
-        self._hooks, self._logs, self._read_ahead = Hooks(map, on_step), bool(logs), bool(read_ahead)
+        self._hooks, self._logs, self._read_ahead = Hooks(map, on_step), truth("logs", logs), truth("read_ahead", read_ahead)
         self.model = model
         self.sampler = self.seconds = None
         self._seeds = seeds_of(seed)
         self._settings = settings.bound(model)
         self._step = TrainStep(model, gnorm=settings.uses_gnorms, weighted=settings.weighs)
         self._held_out = HeldOut()
-        self._data = self._restored = None
-        self._fits = 0  # on different data; each draws by a seed of its own
+        self._data, self._restored, self._fits = None, None, 0  # fits on different data; each draws by a seed of its own
 
     def fit(
         self,
@@ -150,9 +150,8 @@ class ImportanceTraining(Saved):
                 drawn as when it is trained on.
             steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`; of batches, as many as there
                 are, also where only reading to their end tells how many.
-            epochs, verbose, callbacks, initial_epoch: as in `keras.Model.fit`.
-            validation_split, validation_data, validation_steps, validation_batch_size, validation_freq: as in `keras.Model.fit`;
-                `map` is not applied to what is held back.
+            epochs, verbose, callbacks, initial_epoch, validation_split, validation_data, validation_steps, validation_batch_size,
+                validation_freq: as in `keras.Model.fit`; `map` is not applied to what is held back.
 
         Returns:
             The `keras.callbacks.History` of `model.fit`.
@@ -166,6 +165,7 @@ class ImportanceTraining(Saved):
         delete_broken(callbacks)
         batch_size = whole_number("batch_size", batch_size, least=1, or_none=True)
         steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch, least=1, or_none=True)
+        validation_batch_size = whole_number("validation_batch_size", validation_batch_size, least=0, or_none=True)
         known = self.sampler, self._data, self._restored, self._fits
         validation_split = number("validation_split", validation_split or 0, "in [0, 1]", lambda split: 0 <= split <= 1)
         validation_split = 0.0 if validation_data is not None else validation_split
@@ -187,7 +187,7 @@ class ImportanceTraining(Saved):
                     verbose=verbose,
                     callbacks=callbacks,
                     shuffle=False,
-                    validation_data=validation_data,
+                    validation_data=without_indices(validation_data),
                     initial_epoch=initial_epoch,
                     steps_per_epoch=steps,
                     validation_steps=validation_steps,
@@ -243,8 +243,7 @@ class ImportanceTraining(Saved):
         if not kept:
             if self._restored is not None:
                 sampler.set_state(self._restored["sampler"])
-                self._fits = int(self._restored["fits"]) - 1
-                self._restored = None
+                self._fits, self._restored = int(self._restored["fits"]) - 1, None
             self.sampler, self._data = sampler, given
             self._fits += 1
         return batch_size

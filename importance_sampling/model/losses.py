@@ -112,7 +112,7 @@ class LossRecorder:
             sample_weight = handed_on(sample_weight, self._step.given, self._step.tape)
             if sample_weight is None:
                 raise step_refused(self._model, "it hands on weights of its own")
-        b = tf.shape(next(leaf for leaf in keras.tree.flatten((sample_weight, x)) if leaf is not None))[0]
+        b = tf.shape(next(leaf for leaf in keras.tree.flatten((sample_weight, x, y, y_pred)) if leaf is not None))[0]
         unit = tf.ones(b, tf.float32)
         outputs = _differentiable_outputs(y_pred, self._of_samples) if self._gnorm else []
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -105,7 +105,8 @@ def _examine(look, losses, ranks):
             break
         if trial == 1:
             after = _with_marks(look, base, ranks, kept) or after
-            reasons = [_by_exchange(look, base, ranks, i, kept, *found) for i, found in enumerate(zip(before, after))]
+            # an output whose targets take no such mark stays what it was, and for good reason
+            reasons = [_by_exchange(look, base, ranks, i, kept, *found, moves=False) for i, found in enumerate(zip(before, after))]
             if any(reasons):
                 break
     return reasons
@@ -134,12 +135,12 @@ def _by_derivatives(units, contributions, by_others, by_weights):
     return None
 
 
-def _by_exchange(look, base, ranks, i, kept, before, after):
+def _by_exchange(look, base, ranks, i, kept, before, after, moves=True):
     """The reason why the samples `kept` do not contribute by themselves to output i, since they do not contribute the same after
-    the others have been exchanged; or None."""
+    the others have been exchanged; or None. `moves` says that what those others contribute is to have changed."""
     if _same(before[kept], after[kept]):
         known = ~kept & np.isfinite(before) & np.isfinite(after)
-        unmoved = known.any() and _same(before[known], after[known]) and not _equal(before[known])
+        unmoved = moves and known.any() and _same(before[known], after[known]) and not _equal(before[known])
         return "outputs" if unmoved else None
     if not _same(before, look.contributions(base, ranks)[i]):
         return None  # a random loss, which cannot be compared with itself: derivatives must do

@@ -84,8 +84,7 @@ class Auto(Importance):
         if not (known and choices):
             raise ValueError(f"`choices` must be out of {', '.join(_CHARGES)}, at least one. Received: choices={choices!r}")
         if set(choices) == {"approx"}:
-            rule = "`choices` must have 'history' or 'pcg', one of which must have shown a gain before 'approx' is tried"
-            raise ValueError(f"{rule}. Received: choices={choices!r}")
+            raise ValueError(f"`choices` must have 'history' or 'pcg': 'approx' is tried after them. Received: choices={choices!r}")
         given = {} if charges is None or charges == "measured" else charges
         if not isinstance(given, dict) or set(given) - set(choices):
             rule = f"`charges` must be None, 'measured', or a dictionary with keys out of {', '.join(choices)}"

@@ -141,6 +141,8 @@ class PoolSampler:
         if quantity is None or not draw.measured:
             return
         values = {"loss": losses, "gnorm": gnorms, "full_gnorm": draw.scores}[quantity]
+        if losses is None:
+            raise ValueError("`losses` must be given. Received: losses=None")
         if values is None:
             rule = "`gnorms` must be given for an importance of gradient norms; HistoryImportance(quantity='loss') goes by losses"
             raise ValueError(f"{rule}. Received: gnorms=None, importance={type(self.importance).__name__}")

@@ -197,8 +197,7 @@ class ImportanceSampler(Saved, PoolSampler):
         if self._has_a_say or not isinstance(walk, OrderedPools):
             return self._drawn(self._next_pool(), batch_size, self.importance.draws_ahead)
         b = batch_size if self._fixed else self._batch_size(batch_size, self._pool_size, None)
-        steady = type(self.batch_size_rule) in (Fixed, EqualVariance)  # without a choice; else what waits may be left out
-        ahead = self.importance.draws_ahead if steady else 1
+        ahead = self.importance.draws_ahead if type(self.batch_size_rule) in (Fixed, EqualVariance) else 1  # nothing is left out
         batches = max(1, min(ahead, self._size // b))
         measured = self.importance.watches(batches)
         return in_order(self._pool_of(walk.next(batches * b, self.rng)), batches, measured, min(batch_size, self._size))
@@ -207,9 +206,8 @@ class ImportanceSampler(Saved, PoolSampler):
         size = self._pool_size
         indices = self._pools.next(size, self.rng)
         if len(indices) != size or indices.min() < 0 or indices.max() >= self._size:
-            received = (
-                f"{len(indices)}, from {min(indices, default=None)} to {max(indices, default=None)}, by {described(self._pools)}"
-            )
+            low, high = min(indices, default=None), max(indices, default=None)
+            received = f"{len(indices)}, from {low} to {high}, by {described(self._pools)}"
             raise ValueError(f"`pools` must return {size} indices in [0, {self._size}). Received: {received}")
         return self._pool_of(indices)
 

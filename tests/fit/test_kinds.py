@@ -176,7 +176,7 @@ def test_an_indexed_data_set_through_the_callback(target):
     assert_trains(model, X, y, lambda **arguments: model.fit(data, shuffle=False, callbacks=[callback], **arguments))
 
 
-@pytest.mark.parametrize("importance", ["history", "auto", "approx"])
+@pytest.mark.parametrize("importance", ["history", "auto"])
 def test_large_whole_numbers_in_batches_are_no_classes(importance):
     """Prices, of a model that does not tell before it is built how many outputs it has."""
     model = compiled(keras.Sequential([keras.layers.Dense(1)]), "mae", keras.optimizers.SGD(1000.0), metrics=())
