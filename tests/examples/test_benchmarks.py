@@ -59,7 +59,7 @@ def test_every_training_gets_its_budget_and_writes_its_file(small, tmp_path, cap
 
 def test_the_page_has_the_tables_of_the_results_files():
     page = (time_to_result.RESULTS.parents[1] / "docs" / "performance.md").read_text()
-    for folder in (time_to_result.RESULTS, time_to_result.RESULTS / "replayed", time_to_result.RESULTS / "auto"):
+    for folder in (time_to_result.RESULTS, time_to_result.RESULTS / "auto"):
         chosen = SimpleNamespace(problems=list(problems.PROBLEMS), methods=list(methods.METHODS), seeds=[0, 1, 2], results=folder)
         assert time_report.found(chosen) and time_report.table(chosen).strip() in page
 
