@@ -98,6 +98,10 @@ def two_inputs():
     return compiled(keras.Model({"a": a, "b": b}, L.Dense(3, activation="softmax")(L.Concatenate()([a, b]))))
 
 
+def squares(y, y_pred):
+    return keras.ops.mean((y - y_pred) ** 2, axis=-1)
+
+
 def two_outputs(of_sum="mse"):
     inputs = keras.Input((2,))
     hidden = L.Dense(8, activation="tanh")(inputs)
@@ -158,7 +162,7 @@ KINDS = {
     "two inputs": (two_inputs, {"a": X, "b": TARGET}, LABELS),
     "two outputs": (two_outputs, X, {"label": LABELS, "sum": TARGET}),
     "two outputs, one with a loss of one's own": (
-        lambda: two_outputs(lambda y, y_pred: keras.ops.mean((y - y_pred) ** 2, axis=-1)),
+        lambda: two_outputs(squares),
         X,
         {"label": LABELS, "sum": TARGET},
     ),

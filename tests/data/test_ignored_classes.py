@@ -96,8 +96,9 @@ def test_negative_labels_that_count_are_refused_with_what_helps(importance, igno
 
 def test_what_is_told_apart():
     apart = Apart(classifier(-1))
-    np.testing.assert_array_equal(apart(LABELS), np.where(LABELS < 0, 3, LABELS))
-    for other in (None, {"a": LABELS}, np.zeros((4, 3)), np.array([0.5, -1.0, 2.0])[:, None] * np.ones(2)):
+    for labels in (LABELS, {"a": LABELS}, [LABELS]):  # of one output, by its name or not
+        np.testing.assert_array_equal(apart(labels), np.where(LABELS < 0, 3, LABELS))
+    for other in (None, {"a": LABELS, "b": LABELS}, np.zeros((4, 3)), np.array([0.5, -1.0, 2.0])[:, None] * np.ones(2)):
         assert apart(other) is other
     np.testing.assert_array_equal(apart.without(np.array([-1, 2, -1])), [2])
     np.testing.assert_array_equal(apart.without(np.array([-1, -1])), [0])
