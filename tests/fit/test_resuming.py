@@ -58,7 +58,8 @@ def network():
     layers = keras.layers
     hidden = [layers.Dense(8, activation="tanh"), layers.BatchNormalization(), layers.Dropout(0.2)]
     model = keras.Sequential([keras.Input((2,)), *hidden, layers.Dense(3, activation="softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    momentum = keras.optimizers.SGD(0.01, momentum=0.9)  # has a state of its own, and is traced in half the time of Adam
+    model.compile(momentum, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
