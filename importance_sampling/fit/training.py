@@ -151,7 +151,7 @@ class ImportanceTraining(Saved):
             steps_per_epoch: updates in an epoch; `ceil(N / batch_size)` by default, as in `model.fit`; of batches, as many as there
                 are, also where only reading to their end tells how many.
             epochs, verbose, callbacks, initial_epoch, validation_freq: as in `keras.Model.fit`.
-            validation_split, validation_data, validation_steps, validation_batch_size: likewise; `map` is not applied to these data.
+            validation_split, validation_data, validation_steps, validation_batch_size: likewise; `map` is not applied to them.
 
         Returns:
             The `keras.callbacks.History` of `model.fit`.
