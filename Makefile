@@ -7,7 +7,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help demo test proof faults soak lint wheel docs check oldest paper paper-runs paper-smoke notebooks bench bench-time clean
 
 help:
-	@echo "make demo    a rare class by uniform sampling, by ours and by both controls (some 4 minutes on two cores)"
+	@echo "make demo    a rare class by uniform sampling, by ours and by both controls (4 to 6 minutes on two cores)"
 	@echo "make test    all tests and doctests, warnings are errors"
 	@echo "make proof   500 random losses of single samples are taken apart, 500 that lean on the batch refused"
 	@echo "make faults  1,000 kills at random moments, 100,000 damaged files, full disks (half an hour)"

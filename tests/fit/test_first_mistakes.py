@@ -160,16 +160,12 @@ def test_none_is_the_k_of_a_recipe(recipe):
     for k in ({}, {"k": None}, {"k": 1.0}):
         keras.utils.set_random_seed(0)
         found = []
-        training = recipe(dense_compiled(), seed=0, on_step=lambda draw, losses: found.append(draw.weights), **k)  # noqa: B023
+        training = recipe(compiled(dense()), seed=0, on_step=lambda draw, losses: found.append(draw.weights), **k)  # noqa: B023
         training.fit(X, LABELS, batch_size=8, epochs=20, verbose=0)
         weights.append(np.concatenate(found))
     np.testing.assert_array_equal(weights[0], weights[1])
     np.testing.assert_array_equal(weights[0], weights[2])
     assert np.ptp(weights[0]) > 0
-
-
-def dense_compiled():
-    return compiled(dense())
 
 
 MODEL = functools.cache(classifier)
